@@ -1,0 +1,209 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// acmeTLS is the protocol of a TLS-ALPN-01 challenge: the handshake is all of it (RFC 8737).
+const acmeTLS = "acme-tls/1"
+
+// Serve accepts plain connections on ln and serves HTTP/1 on them. It blocks until Shutdown, then returns
+// http.ErrServerClosed, or an error that ln gave. It closes ln.
+func (s *Server) Serve(ln net.Listener) error {
+	return s.serve(ln, func(l *link) net.Conn { return plainConn{newConn(l, l)} })
+}
+
+// ServeTLS accepts TLS connections on ln with tc and serves HTTP/2 or HTTP/1, as ALPN decides. It returns as
+// Serve does. tc is not changed and must not be afterwards.
+func (s *Server) ServeTLS(ln net.Listener, tc *tls.Config) error {
+	tc = s.gated(tc)
+	return s.serve(ln, func(l *link) net.Conn { return s.handshake(l, tc) })
+}
+
+// serve runs the accept loop. Each connection gets a goroutine that lasts until open has made of it what
+// net/http serves; nil means that nothing is left to serve.
+func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
+	queue := &queue{addr: ln.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}
+	if !s.listen(ln) {
+		_ = ln.Close()
+		return http.ErrServerClosed
+	}
+	defer s.serving.Done()
+	s.serving.Go(func() { _ = s.http.Serve(queue) })
+	defer func() { _ = queue.Close() }()
+	for {
+		nc, err := s.accept(ln)
+		if err != nil {
+			return err
+		}
+		l := s.admit(nc)
+		if l == nil {
+			_ = nc.Close()
+			if !s.closing.Load() {
+				s.opts.OnError(nc.RemoteAddr(), ErrTooManyConnections)
+			}
+			continue
+		}
+		s.serving.Go(func() {
+			if c := open(l); c != nil {
+				s.enter(l, serving)
+				l.setPaced(true)
+				queue.push(c)
+			}
+		})
+	}
+}
+
+// listen takes ln onto the books, and the accept loop that the caller runs.
+func (s *Server) listen(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.listeners[ln] = struct{}{}
+	s.serving.Add(1)
+	return true
+}
+
+// accept waits out temporary errors, such as a lack of file descriptors.
+func (s *Server) accept(ln net.Listener) (net.Conn, error) {
+	for pause := acceptPauseMin; ; pause = min(2*pause, acceptPauseMax) {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			return nc, nil
+		case s.closing.Load():
+			return nil, http.ErrServerClosed
+		case errors.Is(err, net.ErrClosed):
+			return nil, err
+		}
+		s.opts.OnError(nil, err)
+		time.Sleep(pause)
+	}
+}
+
+// handshake performs the TLS handshake. It returns the *tls.Conn for HTTP/2, because net/http serves that on
+// nothing else, and a filter around it for HTTP/1.
+func (s *Server) handshake(l *link, tc *tls.Config) net.Conn {
+	_ = l.SetDeadline(time.Now().Add(s.opts.HandshakeTimeout))
+	c := tls.Server(l, tc)
+	err := c.Handshake()
+	s.releaseHandshake(l)
+	if err != nil {
+		s.failHandshake(l, err)
+		return nil
+	}
+	_ = l.SetDeadline(time.Time{})
+	switch c.ConnectionState().NegotiatedProtocol {
+	case "h2":
+		return c
+	case acmeTLS:
+		_ = c.Close()
+		return nil
+	}
+	return tlsConn{newConn(c, l)}
+}
+
+func (s *Server) failHandshake(l *link, err error) {
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) && header.Conn != nil && looksLikeHTTP(header.RecordHeader) {
+		const answer = "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" +
+			"Client sent an HTTP request to an HTTPS server.\n"
+		_, _ = io.WriteString(l.Conn, answer)
+		l.linger()
+		err = errors.New("client sent an HTTP request to an HTTPS server")
+	}
+	peer := l.RemoteAddr()
+	_ = l.Close()
+	if s.closing.Load() {
+		return
+	}
+	s.failedHandshakes.Add(1)
+	s.opts.OnError(peer, &HandshakeError{err})
+}
+
+func looksLikeHTTP(header [5]byte) bool {
+	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET"}, string(header[:]))
+}
+
+// gated returns a copy of tc under which a handshake that has read its ClientHello takes one of the slots,
+// until it writes its first flight: that is when it computes. One that only waits for its peer takes none, so
+// silent clients cannot use the slots up.
+func (s *Server) gated(tc *tls.Config) *tls.Config {
+	tc = tc.Clone()
+	inner := tc.GetConfigForClient
+	tc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if l, ok := hello.Conn.(*link); ok {
+			s.takeHandshake(l)
+		}
+		if inner == nil {
+			return nil, nil
+		}
+		return inner(hello)
+	}
+	return tc
+}
+
+func (s *Server) takeHandshake(l *link) {
+	select {
+	case s.handshakes <- struct{}{}:
+		l.slot.Store(true)
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.HandshakeTimeout)
+	defer cancel()
+	select {
+	case s.handshakes <- struct{}{}:
+		l.slot.Store(true)
+	case <-ctx.Done(): // the handshake fails at its own deadline
+	}
+}
+
+func (s *Server) releaseHandshake(l *link) {
+	if l.slot.CompareAndSwap(true, false) {
+		<-s.handshakes
+	}
+}
+
+// A queue is the listener that net/http accepts from.
+type queue struct {
+	addr  net.Addr
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (q *queue) push(c net.Conn) {
+	select {
+	case q.conns <- c:
+	case <-q.done:
+		_ = c.Close()
+	}
+}
+
+// Close is called by net/http and by the accept loop.
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+func (q *queue) Addr() net.Addr { return q.addr }

@@ -1,0 +1,170 @@
+package wire
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	o := Options{}.withDefaults()
+	type step struct {
+		waited time.Duration
+		n      int
+	}
+	for name, tt := range map[string]struct {
+		steps []step
+		want  time.Duration
+	}{
+		"nothing yet":                 {nil, 10 * time.Second},
+		"waiting uses the grace up":   {[]step{{4 * time.Second, 0}}, 6 * time.Second},
+		"bytes give time back":        {[]step{{4 * time.Second, 1000}}, 8 * time.Second},
+		"a fast start earns nothing":  {[]step{{0, 1 << 20}, {9 * time.Second, 1}}, time.Second + 2*time.Millisecond},
+		"a byte now and then is slow": {[]step{{4 * time.Second, 1}, {4 * time.Second, 1}}, 2*time.Second + 4*time.Millisecond},
+		"the minimum rate lasts":      {[]step{{30 * time.Second, 15_000}, {30 * time.Second, 15_000}}, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var p pace
+			for _, s := range tt.steps {
+				p.account(&o, s.waited, s.n)
+			}
+			if got := p.allow(&o, 0); got != tt.want {
+				t.Errorf("allow = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestServerEndsSlowHeads(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{ReadHeaderTimeout: 50 * time.Millisecond})
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			c := f.dial(t, scheme)
+			send(t, c, "GET / HT")
+			equal(t, answers(t, c), "408 "+errHeadTimeout.Error())
+
+			c = f.dial(t, scheme)
+			send(t, c, get+"GET / HT")
+			equal(t, answers(t, c), "200 GET /", "408 "+errHeadTimeout.Error())
+		})
+	}
+}
+
+func TestServerEndsIdleConnectionsSilently(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{ReadHeaderTimeout: 20 * time.Millisecond, IdleTimeout: 20 * time.Millisecond})
+	c := f.dial(t, "http")
+	equal(t, answers(t, c))
+	c = f.dial(t, "http")
+	send(t, c, get)
+	equal(t, answers(t, c), "200 GET /")
+}
+
+func TestServerEndsSlowBodies(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{BodyGrace: 50 * time.Millisecond})
+	for _, framing := range []string{"Content-Length: 9\r\n\r\nhe", "Transfer-Encoding: chunked\r\n\r\n9\r\nhe"} {
+		for _, scheme := range []string{"http", "https"} {
+			c := f.dial(t, scheme)
+			send(t, c, post+framing)
+			equal(t, answers(t, c), "408 "+errBodyTooSlow.Error())
+		}
+	}
+	body, pipe := io.Pipe()
+	defer func() { _ = pipe.Close() }()
+	resp, err := f.client(t, true).Post("https://"+f.tls, "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("HTTP/2: status %d, want 408", resp.StatusCode)
+	}
+}
+
+func TestServerEndsSlowReaders(t *testing.T) {
+	t.Parallel()
+	ended := make(chan error, 1)
+	f := newFront(t, answer(func(w http.ResponseWriter, _ *http.Request) {
+		chunk := []byte(strings.Repeat("x", 64<<10))
+		for {
+			if _, err := w.Write(chunk); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}), Options{BodyGrace: 50 * time.Millisecond, MinRate: 100 << 20})
+	for _, scheme := range []string{"http", "https"} {
+		c := f.dial(t, scheme)
+		if tc, ok := c.(*net.TCPConn); ok {
+			_ = tc.SetReadBuffer(4096)
+		}
+		send(t, c, get)
+		if err := <-ended; err == nil {
+			t.Error("the handler's write did not fail")
+		}
+	}
+}
+
+// A handler that takes its time costs the client nothing, nor does an upgraded connection that is silent.
+func TestServerDoesNotPaceSilence(t *testing.T) {
+	t.Parallel()
+	const grace = 20 * time.Millisecond
+	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			time.Sleep(3 * grace)
+			echo(w, r)
+			return
+		}
+		c, brw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_, _ = io.WriteString(c, "ready")
+		line, err := brw.ReadString('\n')
+		fmt.Fprint(c, line, err)
+	}), Options{BodyGrace: grace, ReadHeaderTimeout: grace, IdleTimeout: grace})
+	c := f.dial(t, "http")
+	send(t, c, post+"Content-Length: 2\r\nConnection: close\r\n\r\nok")
+	equal(t, answers(t, c), "200 POST / ok")
+
+	c = f.dial(t, "http")
+	send(t, c, "GET / HTTP/1.1\r\nHost: a.test\r\nUpgrade: x\r\n\r\n")
+	br := bufio.NewReader(c)
+	if _, err := br.Discard(len("ready")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * grace) // silence is what is tested
+	send(t, c, "hello\n")
+	if got, err := io.ReadAll(br); string(got) != "hello\n<nil>" || err != nil {
+		t.Errorf("read %q, %v; want the line", got, err)
+	}
+}
+
+func TestHandlersDeadlinesHold(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		_, err := io.ReadAll(r.Body)
+		var e *Error
+		var ne net.Error
+		if errors.As(err, &e) || !errors.As(err, &ne) || !ne.Timeout() {
+			t.Errorf("body: %v, want the handler's own timeout", err)
+		}
+	}), Options{})
+	c := f.dial(t, "http")
+	send(t, c, post+"Content-Length: 2\r\n\r\n")
+	equal(t, answers(t, c), "200 ")
+}

@@ -1,0 +1,258 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// A Server accepts connections, checks what comes over them and has one handler answer their requests over
+// HTTP/1 and HTTP/2. There is one per process. It is safe for concurrent use.
+type Server struct {
+	opts       Options
+	handler    http.Handler
+	http       *http.Server
+	handshakes chan struct{} // slots for handshakes that compute
+	buffers    sync.Pool     // of *[bufferSize]byte
+
+	serving  sync.WaitGroup // accept loops, handshakes and net/http's accept loops
+	handlers atomic.Int64   // running now
+	gone     chan struct{}  // a connection or a handler went; capacity 1
+	closing  atomic.Bool
+
+	mu        sync.Mutex
+	links     map[*link]struct{}
+	listeners map[net.Listener]struct{}
+	counts    [phases]int
+
+	accepted, refused, failedHandshakes, violations atomic.Uint64
+}
+
+// A phase is what a connection is doing.
+type phase uint8
+
+const (
+	handshaking phase = iota
+	serving
+	upgraded
+	phases
+)
+
+// NewServer returns a server that has h answer. h must ask Violation about each request first.
+func NewServer(h http.Handler, opts Options) *Server {
+	s := &Server{
+		opts:       opts.withDefaults(),
+		handler:    h,
+		handshakes: make(chan struct{}, maxHandshakes()),
+		gone:       make(chan struct{}, 1),
+		links:      make(map[*link]struct{}),
+		listeners:  make(map[net.Listener]struct{}),
+	}
+	s.buffers.New = func() any { return new([bufferSize]byte) }
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	s.http = &http.Server{
+		Handler:           http.HandlerFunc(s.serveHTTP),
+		ReadHeaderTimeout: s.opts.ReadHeaderTimeout,
+		IdleTimeout:       s.opts.IdleTimeout,
+		MaxHeaderBytes:    s.opts.MaxHeaderBytes,
+		Protocols:         protocols,
+		HTTP2:             http2Config(),
+		ConnContext:       withConn,
+		ConnState:         s.connState,
+		// net/http takes its messages to nothing but a log.Logger.
+		ErrorLog: log.New(errorWriter{s}, "", 0),
+	}
+	return s
+}
+
+// serveHTTP counts handlers, so that Shutdown can wait for those of upgraded connections too, and paces the
+// streams of HTTP/2; requests over HTTP/1 are paced by the connection.
+func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	s.handlers.Add(1)
+	defer s.leave()
+	if r.ProtoMajor == 2 {
+		stream := newStream(w, r, &s.opts)
+		defer stream.leave()
+		w = stream
+	}
+	s.handler.ServeHTTP(w, r)
+}
+
+func (s *Server) leave() {
+	s.handlers.Add(-1)
+	if s.closing.Load() {
+		s.wake()
+	}
+}
+
+func (s *Server) wake() {
+	select {
+	case s.gone <- struct{}{}:
+	default:
+	}
+}
+
+// connState learns from net/http that a handler took a connection over.
+func (s *Server) connState(nc net.Conn, state http.ConnState) {
+	c := filterOf(nc)
+	if state != http.StateHijacked || c == nil {
+		return
+	}
+	c.hijacked()
+	s.enter(c.link, upgraded)
+}
+
+// errorWriter takes net/http's messages to the hook.
+type errorWriter struct{ s *Server }
+
+func (w errorWriter) Write(line []byte) (int, error) {
+	w.s.opts.OnError(nil, errors.New(strings.TrimSpace(string(line))))
+	return len(line), nil
+}
+
+// Stats is a snapshot of a server's connections.
+type Stats struct {
+	Handshaking, Serving, Upgraded int    // open now
+	Accepted                       uint64 // since the start, as are those below
+	Refused                        uint64 // over MaxConns
+	FailedHandshakes               uint64
+	Violations                     uint64 // refused byte streams
+}
+
+// Stats returns the current counts.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Stats{
+		Handshaking:      s.counts[handshaking],
+		Serving:          s.counts[serving],
+		Upgraded:         s.counts[upgraded],
+		Accepted:         s.accepted.Load(),
+		Refused:          s.refused.Load(),
+		FailedHandshakes: s.failedHandshakes.Load(),
+		Violations:       s.violations.Load(),
+	}
+}
+
+// admit takes a new connection onto the books; nil when there is no room for it or the server is closing.
+func (s *Server) admit(nc net.Conn) *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return nil
+	}
+	s.accepted.Add(1)
+	if len(s.links) >= s.opts.MaxConns {
+		s.refused.Add(1)
+		return nil
+	}
+	l := &link{Conn: nc, srv: s}
+	s.links[l] = struct{}{}
+	s.counts[l.phase]++
+	return l
+}
+
+func (s *Server) enter(l *link, p phase) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, open := s.links[l]; !open {
+		return
+	}
+	s.counts[l.phase]--
+	l.phase = p
+	s.counts[p]++
+}
+
+func (s *Server) forget(l *link) {
+	s.releaseHandshake(l)
+	s.mu.Lock()
+	if _, open := s.links[l]; open {
+		delete(s.links, l)
+		s.counts[l.phase]--
+	}
+	s.mu.Unlock()
+	s.wake()
+}
+
+func (s *Server) buffer(n int) []byte {
+	if n > bufferSize {
+		return make([]byte, n)
+	}
+	return s.buffers.Get().(*[bufferSize]byte)[:]
+}
+
+func (s *Server) recycle(b []byte) {
+	if len(b) == bufferSize {
+		s.buffers.Put((*[bufferSize]byte)(b))
+	}
+}
+
+// Shutdown stops accepting, closes idle connections, lets running requests end (HTTP/2 clients are told by
+// GOAWAY), then waits for upgraded connections. When ctx ends first it closes what is left and returns ctx's
+// error. No goroutine of the server runs afterwards, unless a handler ignores for 5 s that its connection is
+// closed.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopAccepting()
+	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.await(ctx, func() bool { return s.open() == 0 })
+	}
+	s.closeLinks(func(*link) bool { return true }) // first: one that is closed does not linger
+	_ = s.http.Close()
+	s.serving.Wait()
+	closed, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
+	defer cancel()
+	_ = s.await(closed, func() bool { return s.handlers.Load() == 0 })
+	return err
+}
+
+// await waits for a condition that becomes true when connections or handlers go.
+func (s *Server) await(ctx context.Context, done func() bool) error {
+	for !done() {
+		select {
+		case <-s.gone:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (s *Server) stopAccepting() {
+	s.mu.Lock()
+	s.closing.Store(true)
+	listeners := s.listeners
+	s.listeners = nil
+	s.mu.Unlock()
+	for ln := range listeners {
+		_ = ln.Close()
+	}
+	s.closeLinks(func(l *link) bool { return l.phase == handshaking })
+}
+
+func (s *Server) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links)
+}
+
+func (s *Server) closeLinks(which func(*link) bool) {
+	var chosen []*link
+	s.mu.Lock()
+	for l := range s.links {
+		if which(l) {
+			chosen = append(chosen, l)
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range chosen {
+		_ = l.Close()
+	}
+}

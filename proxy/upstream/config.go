@@ -1,0 +1,208 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Defaults of Config.
+const (
+	defaultConnectTimeout  = 10 * time.Second // a dial that takes longer is a dead host: SYN retries are at 1, 3 and 7 s
+	defaultResponseTimeout = 60 * time.Second // as ALB's idle timeout and nginx's proxy_read_timeout
+	defaultIdleTimeout     = 55 * time.Second // below the 60 s at which most application servers close a connection
+	defaultMaxIdle         = 256
+)
+
+// Config is one named upstream of the file.
+type Config struct {
+	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme.
+	Endpoints []string `yaml:"endpoints"`
+	// TLS says how the certificate of an https endpoint is verified. Verification is on.
+	TLS TLS `yaml:"tls"`
+	// ConnectTimeout bounds dialling and the TLS handshake; default 10s.
+	ConnectTimeout string `yaml:"connect_timeout"`
+	// ResponseTimeout bounds the wait for the response head and between two reads of its body; default 60s.
+	ResponseTimeout string `yaml:"response_timeout"`
+	// IdleTimeout is how long an unused connection may be used again; default 55s. Keep it below the upstream's own.
+	IdleTimeout string `yaml:"idle_timeout"`
+	// PreserveHost sends the client's Host (the default, as ALB does); "false" sends the endpoint's.
+	PreserveHost *bool `yaml:"preserve_host"`
+	// MaxIdle is how many idle connections are kept per endpoint; default 256.
+	MaxIdle int `yaml:"max_idle"`
+	// Via sends "Via: 1.1 gatehouse" to the upstream, as RFC 9110 section 7.6.3 asks of a gateway; default true.
+	// nginx does not compress answers to requests with a Via unless gzip_proxied says so.
+	Via *bool `yaml:"via"`
+}
+
+// TLS says how the certificate of an https endpoint is verified. Verification is on.
+type TLS struct {
+	// CA is a PEM file of roots; default the system's.
+	CA string `yaml:"ca"`
+	// ServerName overrides the name that is verified and sent in SNI.
+	ServerName string `yaml:"server_name"`
+	// InsecureSkipVerify accepts any certificate, as ALB does.
+	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
+}
+
+// address is one endpoint as parsed: where to dial and what to call it.
+type address struct {
+	scheme  string // "http", "https" or "unix"
+	network string // "tcp" or "unix"
+	dial    string // "host:port" or a path
+	host    string // the Host field when the client's is not preserved
+	name    string // host without port: SNI and the verified name
+}
+
+// String returns the form that Result.Address has: "host:port", or "unix:/path".
+func (a address) String() string {
+	if a.scheme == "unix" {
+		return "unix:" + a.dial
+	}
+	return a.dial
+}
+
+// Validate reports everything that is wrong with c. It reads the CA file, and opens no connection.
+func (c Config) Validate(report func(field, msg string)) {
+	if len(c.Endpoints) == 0 {
+		report("endpoints", `want at least one, such as "http://10.0.1.10:8080"`)
+	}
+	first := ""
+	seen := make(map[string]int, len(c.Endpoints))
+	for i, s := range c.Endpoints {
+		field := "endpoints[" + strconv.Itoa(i) + "]"
+		a, err := parseEndpoint(s)
+		if err != nil {
+			report(field, err.Error())
+			continue
+		}
+		if first == "" {
+			first = a.scheme
+		} else if a.scheme != first {
+			report(field, fmt.Sprintf("scheme %q: want the scheme of the first endpoint, %q", a.scheme, first))
+		}
+		if j, dup := seen[a.String()]; dup {
+			report(field, fmt.Sprintf("same address as endpoints[%d]", j))
+			continue
+		}
+		seen[a.String()] = i
+	}
+	c.validateTimes(report)
+	c.TLS.validate(first, report)
+	if c.MaxIdle < 0 {
+		report("max_idle", fmt.Sprintf("want 0 (the default, %d) or more, got %d", defaultMaxIdle, c.MaxIdle))
+	}
+}
+
+func (c Config) validateTimes(report func(field, msg string)) {
+	for _, t := range []struct{ field, value string }{
+		{"connect_timeout", c.ConnectTimeout},
+		{"response_timeout", c.ResponseTimeout},
+		{"idle_timeout", c.IdleTimeout},
+	} {
+		if _, err := parseTimeout(t.value, time.Second); err != nil {
+			report(t.field, err.Error())
+		}
+	}
+}
+
+func (t TLS) validate(scheme string, report func(field, msg string)) {
+	if t == (TLS{}) {
+		return
+	}
+	if scheme != "" && scheme != "https" {
+		report("tls", fmt.Sprintf("want https endpoints, got %s", scheme))
+	}
+	if _, err := t.config(); err != nil {
+		report("tls.ca", err.Error())
+	}
+	if t.InsecureSkipVerify && t.CA != "" {
+		report("tls.insecure_skip_verify", "tls.ca has no effect beside it: remove one")
+	}
+}
+
+// config compiles t; the server name is set per endpoint.
+func (t TLS) config() (*tls.Config, error) {
+	cfg := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"http/1.1"},
+		ServerName:         t.ServerName,
+		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // the operator's choice, by a name that says so
+	}
+	if t.CA == "" {
+		return cfg, nil
+	}
+	pem, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, fmt.Errorf("read CA file: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read CA file %s: want at least one PEM certificate, got none", t.CA)
+	}
+	return cfg, nil
+}
+
+// parseTimeout reads a Go duration; "" is the default.
+func parseTimeout(s string, def time.Duration) (time.Duration, error) {
+	if s == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf(`want a duration such as "10s" or "500ms", got %q`, s)
+	}
+	if d <= 0 {
+		return 0, fmt.Errorf("want more than zero, got %s", s)
+	}
+	return d, nil
+}
+
+// parseEndpoint reads one entry of Config.Endpoints.
+func parseEndpoint(s string) (address, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Opaque != "" {
+		return address{}, fmt.Errorf(`want "http://host:port", "https://host:port" or "unix:///path", got %q`, s)
+	}
+	if u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return address{}, errors.New("want no user, query or fragment in an endpoint")
+	}
+	switch u.Scheme {
+	case "http", "https":
+		return parseTCP(u)
+	case "unix":
+		if u.Host != "" || !path.IsAbs(u.Path) || u.Path == "/" {
+			return address{}, fmt.Errorf(`want "unix:///path/to.sock" (three slashes), got %q`, s)
+		}
+		return address{scheme: "unix", network: "unix", dial: u.Path, host: "localhost"}, nil
+	}
+	return address{}, fmt.Errorf("unsupported scheme %q (want http, https or unix)", u.Scheme)
+}
+
+func parseTCP(u *url.URL) (address, error) {
+	if u.Path != "" && u.Path != "/" {
+		return address{}, fmt.Errorf("want no path in an endpoint, got %q (strip_prefix on the route changes paths)", u.Path)
+	}
+	name, port := u.Hostname(), u.Port()
+	if name == "" || !validHost(u.Host) || strings.HasSuffix(u.Host, ":") {
+		return address{}, fmt.Errorf("want a host and an optional port, got %q", u.Host)
+	}
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return address{}, fmt.Errorf("want a port from 1 to 65535, got %q", port)
+	}
+	return address{scheme: u.Scheme, network: "tcp", dial: net.JoinHostPort(name, port), host: u.Host, name: name}, nil
+}

@@ -1,0 +1,259 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// wouldBlock is the error of a read that was not to wait. It is temporary, so that crypto/tls keeps no memory of it.
+type wouldBlock struct{}
+
+func (wouldBlock) Error() string   { return "read would block" }
+func (wouldBlock) Timeout() bool   { return true }
+func (wouldBlock) Temporary() bool { return true }
+
+var errWouldBlock error = wouldBlock{}
+
+// sock is the plain socket below a connection, and below its TLS if it has any. It can read without waiting, and can
+// say when a read is about to wait.
+type sock struct {
+	net.Conn
+	raw  syscall.RawConn
+	look func(fd uintptr) bool // made once, so that looking allocates nothing
+	p    []byte                // look's argument and results
+	n    int
+	err  error
+
+	now     bool   // Read never waits
+	waiting func() // called by Read before it waits; nil for none
+	eof     bool   // the peer has closed its side
+}
+
+func newSock(nc net.Conn) (*sock, error) {
+	s := &sock{Conn: nc}
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return nil, errors.New("connection has no file descriptor")
+	}
+	var err error
+	if s.raw, err = sc.SyscallConn(); err != nil {
+		return nil, err
+	}
+	s.look = func(fd uintptr) bool {
+		s.n, s.err = readNow(fd, s.p)
+		return true // never wait
+	}
+	return s, nil
+}
+
+// readNow reads without waiting; errWouldBlock if there is nothing.
+func (s *sock) readNow(p []byte) (int, error) {
+	s.p = p
+	err := s.raw.Read(s.look)
+	s.p = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case s.err != nil:
+		return 0, s.err
+	case s.n == 0 && len(p) > 0:
+		s.eof = true
+		return 0, io.EOF
+	}
+	return s.n, nil
+}
+
+// Read is net.Conn's, but for now and waiting. It is for one goroutine at a time.
+func (s *sock) Read(p []byte) (int, error) {
+	if s.now || s.waiting != nil {
+		n, err := s.readNow(p)
+		if s.now || err != errWouldBlock { //nolint:errorlint // our own value
+			return n, err
+		}
+		s.waiting()
+	}
+	n, err := s.Conn.Read(p)
+	if err == io.EOF { //nolint:errorlint // net.Conn's own EOF is never wrapped
+		s.eof = true
+	}
+	return n, err
+}
+
+// conn is one connection to an endpoint. One exchange uses it at a time.
+type conn struct {
+	ep        *endpoint
+	sock      *sock
+	rw        net.Conn // sock, or TLS over it
+	secure    bool
+	reused    bool
+	idleSince time.Time
+	writeBy   bool // a write deadline is set
+	one       [1]byte
+}
+
+// abort ends the connection at once, from any goroutine and any number of times. Whoever reads or writes it gets an
+// error. TLS is not asked: its Close may wait for a peer that does not read.
+func (c *conn) abort() { c.sock.Conn.Close() }
+
+// close ends a connection that no other goroutine uses.
+func (c *conn) close() {
+	if c.secure {
+		c.sock.SetWriteDeadline(time.Now().Add(time.Second)) // for the close_notify
+		c.rw.Close()
+		return
+	}
+	c.abort()
+}
+
+// quiet reports whether an idle connection is still what it should be: open, with nothing to read. Bytes that no
+// request asked for would be taken for the answer to the next one; a closed connection would fail it.
+func (c *conn) quiet() bool {
+	if !c.secure {
+		_, err := c.sock.readNow(c.one[:])
+		return err == errWouldBlock //nolint:errorlint // our own value
+	}
+	// Through TLS, because session tickets and what TLS has buffered already are not visible on the socket.
+	c.sock.now = true
+	n, err := c.rw.Read(c.one[:])
+	c.sock.now = false
+	return n == 0 && errors.Is(err, errWouldBlock)
+}
+
+// truncated reports whether an io.EOF from the connection is one that an attacker in between could have made: TLS
+// without close_notify (RFC 9112 section 9.8).
+func (c *conn) truncated() bool { return c.secure && c.sock.eof }
+
+// endpoint is one address of a pool and its idle connections. It is safe for concurrent use.
+type endpoint struct {
+	addr address
+	name string // addr.String(), for results
+	tls  *tls.Config
+
+	mu     sync.Mutex
+	idle   []*conn   // the last one was used last
+	closed bool      // the pool is closed: keep nothing
+	down   time.Time // until then, others are preferred
+}
+
+// get returns the idle connection that was used last, or nil. Connections past their time are closed.
+func (ep *endpoint) get(now time.Time, timeout time.Duration) *conn {
+	ep.mu.Lock()
+	n := len(ep.idle)
+	if n == 0 {
+		ep.mu.Unlock()
+		return nil
+	}
+	c := ep.idle[n-1]
+	if now.Sub(c.idleSince) < timeout {
+		ep.idle[n-1] = nil
+		ep.idle = ep.idle[:n-1]
+		ep.mu.Unlock()
+		return c
+	}
+	old := ep.idle // each was used before the one that is too old
+	ep.idle = nil
+	ep.mu.Unlock()
+	closeAll(old)
+	return nil
+}
+
+// put keeps c for later, or closes it. It also closes the oldest connection if that one is past its time.
+func (ep *endpoint) put(c *conn, now time.Time, timeout time.Duration, limit int) {
+	c.idleSince = now
+	var drop [2]*conn
+	ep.mu.Lock()
+	if len(ep.idle) > 0 && now.Sub(ep.idle[0].idleSince) >= timeout {
+		drop[0] = ep.idle[0]
+		ep.idle = append(ep.idle[:0], ep.idle[1:]...)
+	}
+	if ep.closed || len(ep.idle) >= limit {
+		drop[1] = c
+	} else {
+		ep.idle = append(ep.idle, c)
+	}
+	ep.mu.Unlock()
+	for _, c := range drop {
+		if c != nil {
+			c.close()
+		}
+	}
+}
+
+// shut closes what is idle, and what is put later.
+func (ep *endpoint) shut() {
+	ep.mu.Lock()
+	old := ep.idle
+	ep.idle, ep.closed = nil, true
+	ep.mu.Unlock()
+	closeAll(old)
+}
+
+func closeAll(conns []*conn) {
+	for _, c := range conns {
+		c.close()
+	}
+}
+
+// avoid prefers other endpoints until the given time; the zero time takes that back.
+func (ep *endpoint) avoid(until time.Time) {
+	ep.mu.Lock()
+	ep.down = until
+	ep.mu.Unlock()
+}
+
+func (ep *endpoint) avoided(now time.Time) bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return !ep.down.IsZero() && now.Before(ep.down)
+}
+
+// dial opens a connection, with its TLS handshake, within timeout. Its error has the Reason.
+func (ep *endpoint) dial(ctx context.Context, timeout time.Duration) (*conn, *Error) {
+	dctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var d net.Dialer
+	nc, err := d.DialContext(dctx, ep.addr.network, ep.addr.dial)
+	if err != nil {
+		return nil, ep.dialError(ctx, dctx, ReasonConnect, err)
+	}
+	s, err := newSock(nc)
+	if err != nil {
+		nc.Close()
+		return nil, ep.dialError(ctx, dctx, ReasonConnect, err)
+	}
+	c := &conn{ep: ep, sock: s, rw: s}
+	if ep.tls == nil {
+		return c, nil
+	}
+	tc := tls.Client(s, ep.tls)
+	if err := tc.HandshakeContext(dctx); err != nil {
+		nc.Close()
+		return nil, ep.dialError(ctx, dctx, ReasonTLS, err)
+	}
+	c.rw, c.secure = tc, true
+	return c, nil
+}
+
+func (ep *endpoint) dialError(ctx, dctx context.Context, reason Reason, err error) *Error {
+	switch {
+	case ctx.Err() != nil:
+		reason = ReasonClientGone
+	case dctx.Err() != nil, isTimeout(err):
+		reason = ReasonConnectTimeout
+	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
+		reason = ReasonRefused
+	}
+	return &Error{Address: ep.name, Reason: reason, Err: err}
+}
+
+func isTimeout(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Timeout()
+}

@@ -1,0 +1,419 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// sureWrite is what a socket with an empty buffer takes without waiting, in bytes.
+const sureWrite = 4 << 10
+
+// Options are what a route adds to a pool.
+type Options struct {
+	// Out has the last word on the request's fields, after everything that the client may not decide has been
+	// removed or replaced. It may add, replace and delete, but not edit a slice of values in place, nor keep out. An
+	// error means that nothing is sent; it goes to Deny as it is. Connection, Content-Length, Host and the like are
+	// not its to set: that is refused with 500.
+	Out func(in *http.Request, out http.Header) error
+	// Response is called on the fields of every final answer of the upstream, a 101 included, before they are copied.
+	// It must not keep h, and cannot change the framing.
+	Response func(in *http.Request, h http.Header)
+	// Deny answers the client when the request was not forwarded or not answered. Required. The error is an *Error, or
+	// what Out returned.
+	Deny func(http.ResponseWriter, *http.Request, error)
+	// Observe is called once per request when it is over, on the handler's goroutine.
+	Observe func(ctx context.Context, r Result)
+	// ClientIP is who the request is from; default its RemoteAddr.
+	ClientIP func(*http.Request) netip.Addr
+	// Scheme is what the client used, "https" or "http", where a proxy in front ended its TLS; default the connection's.
+	Scheme func(*http.Request) string
+	// WebSocket relays Upgrade: websocket. Without it the field is taken out and the request is an ordinary one.
+	WebSocket bool
+	// StripPrefix is a path prefix that is taken off on a segment boundary; the upstream is told in X-Forwarded-Prefix.
+	StripPrefix string
+}
+
+// Result is what one request had of its upstream.
+type Result struct {
+	Upstream  string        // the pool's name
+	Address   string        // the endpoint of the last attempt; "" if there was none
+	Connect   time.Duration // of the last attempt: dialling and TLS; 0 on a reused connection
+	FirstByte time.Duration // from the start of sending to the first byte of an answer; 0 if there was none
+	Reused    bool          // the last attempt was on a connection that had been used before
+	Attempts  int           // connections tried, dialled in vain or reused in vain included
+	Status    int           // of the answer; 0 if there was none
+	Upgraded  bool          // the connection became a WebSocket, which is over now
+	Err       error         // why there was no answer, or no whole one
+}
+
+// handler is a pool with a route's options.
+type handler struct {
+	p    *Pool
+	opts Options
+}
+
+// Handler forwards requests to the pool. It is cheap to make and safe for concurrent use. It panics if Deny is nil:
+// that is a mistake of the program, not of the configuration. An answer that breaks off after its head was sent
+// panics with http.ErrAbortHandler, so that the client sees that it is not whole.
+func (p *Pool) Handler(opts Options) http.Handler {
+	if opts.Deny == nil {
+		panic("upstream: Options.Deny is required")
+	}
+	return &handler{p: p, opts: opts}
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := h.p.exchange()
+	x.begin(h, w, r)
+	returned := false
+	defer func() {
+		x.finish()
+		if returned {
+			h.p.recycle(x)
+		}
+	}()
+	err := x.serve()
+	if err != nil {
+		err = x.name(err)
+		x.endConn()
+	}
+	x.result.Err = err
+	if h.opts.Observe != nil {
+		defer func(ctx context.Context, res Result) { h.opts.Observe(ctx, res) }(x.ctx, x.result)
+	}
+	switch {
+	case err == nil:
+	case x.wrote:
+		x.finish()
+		panic(http.ErrAbortHandler)
+	default:
+		x.closeAfter(w.Header())
+		h.opts.Deny(w, r, err)
+	}
+	returned = true
+}
+
+// exchange is one request and its answer. It is reused for later ones.
+type exchange struct {
+	h   *handler
+	p   *Pool
+	w   http.ResponseWriter
+	rc  *http.ResponseController // see control
+	r   *http.Request
+	ctx context.Context //nolint:containedctx // an exchange lives as long as its request
+
+	// The request as it is sent.
+	path, query string
+	mark        bool // '?' is sent
+	upgrade     bool
+	expect      bool // the client waits for 100 Continue, and so does the upstream know
+	held        bool // the body is not sent before the upstream says 100 Continue, or nothing for a while
+	prefix      bool // small is only the start of the body
+	plan        bodyPlan
+	small       []byte
+	out         http.Header
+	fwd         [7][1]string
+	drop        []string
+	wbuf        []byte
+	up          *upload
+	upBuf       *[]byte
+	upEnded     bool
+
+	// The connection and what comes from it.
+	c        *conn
+	unwatch  func() bool
+	graced   bool // the read deadline is the first, short one
+	streamed bool // the answer is relayed as it comes
+	s        stream
+	first    []byte  // the stream's own buffer
+	grown    *[]byte // its bigger one, if it needed one
+	hd       head
+	in       http.Header
+	body     body
+	sent     time.Time
+	whole    bool // the answer was read to its end
+	died     bool // the upstream ended the connection
+
+	wrote   bool // the head has gone to the client
+	dirty   bool // something has, since the last flush
+	result  Result
+	pauseFn func() // x.pause, bound once
+	growFn  func() // x.grow, bound once
+}
+
+func (p *Pool) exchange() *exchange {
+	if x, ok := p.exchanges.Get().(*exchange); ok {
+		return x
+	}
+	x := &exchange{
+		p: p, out: make(http.Header), in: make(http.Header),
+		first: make([]byte, smallBuffer), wbuf: make([]byte, 0, 2<<10),
+	}
+	x.pauseFn, x.growFn = x.pause, x.grow
+	return x
+}
+
+func (x *exchange) begin(h *handler, w http.ResponseWriter, r *http.Request) {
+	x.h, x.w, x.r, x.ctx = h, w, r, r.Context()
+	x.s = stream{src: x, buf: x.first}
+	x.result.Upstream = x.p.name
+}
+
+// control is the response's controller, made when it is needed.
+func (x *exchange) control() *http.ResponseController {
+	if x.rc == nil {
+		x.rc = http.NewResponseController(x.w)
+	}
+	return x.rc
+}
+
+// recycle takes everything of the request out of x and keeps its memory.
+func (p *Pool) recycle(x *exchange) {
+	clear(x.out)
+	clear(x.in)
+	clear(x.drop)
+	if cap(x.wbuf) > maxHead {
+		x.wbuf = nil
+	}
+	*x = exchange{
+		p: p, out: x.out, in: x.in, first: x.first, wbuf: x.wbuf[:0], small: x.small[:0], drop: x.drop[:0],
+		pauseFn: x.pauseFn, growFn: x.growFn,
+	}
+	p.exchanges.Put(x)
+}
+
+// finish leaves nothing behind: no goroutine, no connection. It may be called again.
+func (x *exchange) finish() {
+	x.endConn()
+	if x.grown != nil {
+		x.p.big.Put(x.grown)
+		x.grown = nil
+	}
+}
+
+func (p *Pool) bigBuf() *[]byte {
+	if b, ok := p.big.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, bigBuffer)
+	return &b
+}
+
+// grow gives the stream a bigger buffer.
+func (x *exchange) grow() {
+	if x.grown != nil {
+		return
+	}
+	x.grown = x.p.bigBuf()
+	x.s.w = copy(*x.grown, x.s.buffered())
+	x.s.r, x.s.buf, x.s.full = 0, *x.grown, false
+}
+
+// name puts the pool and the endpoint into an error of ours.
+func (x *exchange) name(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Upstream == "" {
+		e.Upstream = x.p.name
+		if e.Address == "" {
+			e.Address = x.result.Address
+		}
+	}
+	return err
+}
+
+// serve forwards the request and relays the answer.
+func (x *exchange) serve() error {
+	if x.p.closed.Load() {
+		return &Error{Reason: ReasonClosed}
+	}
+	if lastRecipient(x.r) {
+		x.w.Header().Set("Content-Length", "0")
+		x.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if err := x.prepare(); err != nil {
+		return err
+	}
+	if x.ctx.Err() != nil {
+		return x.gone()
+	}
+	if err := x.roundTrip(); err != nil {
+		return err
+	}
+	if x.hd.kind == bodyTunnelled {
+		return x.tunnel()
+	}
+	return x.relay()
+}
+
+// roundTrip sends the request and reads the answer's head, over as many connections as it takes and may take.
+func (x *exchange) roundTrip() error {
+	turn := x.p.rotation(x.p.now())
+	ep := turn.next()
+	if ep == nil {
+		return &Error{Reason: ReasonNoEndpoint}
+	}
+	reuse := true
+	for {
+		if err := x.connect(ep, reuse); err != nil {
+			if err.Reason == ReasonClientGone {
+				return x.gone()
+			}
+			if len(x.p.endpoints) > 1 {
+				ep.avoid(x.p.now().Add(avoidFor))
+			}
+			if ep = turn.next(); ep == nil {
+				return err // nothing was sent
+			}
+			continue
+		}
+		err := x.send()
+		if err == nil {
+			err = x.readHead()
+		}
+		if err == nil {
+			return nil
+		}
+		if !x.mayRetry() {
+			return err
+		}
+		x.endConn()
+		reuse = false // the other idle connections may be as old
+	}
+}
+
+// connect takes an idle connection, or dials.
+func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
+	x.result.Address, x.result.Connect, x.result.Reused = ep.name, 0, false
+	now := x.p.now()
+	for reuse {
+		c := ep.get(now, x.p.idleTimeout)
+		if c == nil {
+			break
+		}
+		c.sock.SetReadDeadline(time.Now().Add(grace))
+		if c.quiet() {
+			x.result.Attempts++
+			x.c, x.result.Reused, x.graced = c, true, true
+			c.reused = true
+			return nil
+		}
+		c.close()
+	}
+	x.result.Attempts++
+	start := time.Now()
+	c, err := ep.dial(x.ctx, x.p.connectTimeout)
+	x.result.Connect = time.Since(start)
+	if err != nil {
+		return err
+	}
+	if len(x.p.endpoints) > 1 {
+		ep.avoid(time.Time{})
+	}
+	x.c, x.graced = c, false
+	return nil
+}
+
+// send writes the head, with a body that is small, and starts the upload of one that is not.
+func (x *exchange) send() error {
+	if err := x.appendHead(x.c.ep); err != nil {
+		return err
+	}
+	if x.plan == planSmall {
+		x.wbuf = append(x.wbuf, x.small...)
+	}
+	x.sent = time.Now()
+	if len(x.wbuf) > sureWrite {
+		x.watch()
+		x.c.writeBy = true
+		x.c.sock.SetWriteDeadline(x.sent.Add(x.p.responseTimeout))
+	}
+	if _, err := x.c.rw.Write(x.wbuf); err != nil {
+		return x.failed(ReasonWrite, err)
+	}
+	if x.plan == planSized || x.plan == planChunked {
+		x.watch()
+		if x.held = x.expect; !x.held {
+			x.startUpload()
+		}
+	}
+	return nil
+}
+
+// mayRetry reports whether the request may be sent again on a new connection: it was on a reused one, which ended
+// before it brought a byte, as one does that the upstream closed while the request was on its way; and sending it
+// twice is as good as once (RFC 9110 section 9.2.2).
+func (x *exchange) mayRetry() bool {
+	if x.c == nil || !x.c.reused || x.result.FirstByte > 0 || x.up != nil || x.ctx.Err() != nil || !x.died {
+		return false
+	}
+	switch x.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
+// failed makes an error of a read or write that failed, by its true cause: a client that left and a body that broke
+// off both show as a closed connection. It notes whether the upstream just ended the connection.
+func (x *exchange) failed(reason Reason, err error) error {
+	if x.up != nil {
+		if e := x.up.failed.Load(); e != nil {
+			return e
+		}
+	}
+	if x.ctx.Err() != nil {
+		return x.gone()
+	}
+	if isTimeout(err) {
+		return &Error{Reason: ReasonTimeout, Err: err}
+	}
+	x.died = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE)
+	return &Error{Reason: reason, Err: err}
+}
+
+// gone is the error of a request whose context has ended.
+func (x *exchange) gone() error {
+	err := context.Cause(x.ctx)
+	e := &Error{Reason: ReasonClientGone, Err: err}
+	if errors.Is(err, context.DeadlineExceeded) {
+		e.Reason = ReasonTimeout
+	}
+	return e
+}
+
+// watch ends the connection when the client leaves, from now on.
+func (x *exchange) watch() {
+	if x.unwatch == nil {
+		x.unwatch = context.AfterFunc(x.ctx, x.c.abort)
+	}
+}
+
+// endConn gives the connection back if it is fit for another request, and ends it otherwise. The upload is over after.
+func (x *exchange) endConn() {
+	x.endUpload()
+	c := x.c
+	if c == nil {
+		return
+	}
+	x.c = nil
+	c.sock.waiting = nil
+	left := x.unwatch != nil && !x.unwatch()
+	x.unwatch = nil
+	fit := x.whole && x.hd.keep && x.s.r == x.s.w && !x.held && (x.up == nil || x.up.whole)
+	if left || !fit {
+		c.abort()
+		return
+	}
+	if c.writeBy {
+		c.sock.SetWriteDeadline(time.Time{})
+		c.writeBy = false
+	}
+	c.ep.put(c, x.p.now(), x.p.idleTimeout, x.p.maxIdle)
+}

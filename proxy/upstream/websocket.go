@@ -1,0 +1,166 @@
+package upstream
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 section 4.2.2 asks for it; nothing is kept secret by it
+	"encoding/base64"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// tunnelBuffer is what one direction of a WebSocket holds, in bytes, for as long as it lasts.
+const tunnelBuffer = 8 << 10
+
+// wantsWebSocket reports whether the request is a WebSocket handshake that this route relays (RFC 6455 section 4.1).
+// A handshake that is not whole is refused rather than guessed at. Any other Upgrade is not relayed.
+func (x *exchange) wantsWebSocket() (bool, error) {
+	h := x.r.Header
+	if !x.h.opts.WebSocket || x.r.ProtoMajor != 1 || x.r.ProtoMinor < 1 || len(h["Upgrade"]) == 0 {
+		return false, nil
+	}
+	if up := h["Upgrade"]; len(up) != 1 || !strings.EqualFold(trim(up[0]), "websocket") || !hasToken(h["Connection"], "upgrade") {
+		return false, nil
+	}
+	if x.r.Method != http.MethodGet {
+		return false, badRequest("websocket: want method GET, got %s", x.r.Method)
+	}
+	if v := h["Sec-Websocket-Version"]; len(v) != 1 || v[0] != "13" {
+		return false, badRequest("websocket: want one Sec-WebSocket-Version, 13")
+	}
+	key := h["Sec-Websocket-Key"]
+	if len(key) != 1 {
+		return false, badRequest("websocket: want one Sec-WebSocket-Key, got %d", len(key))
+	}
+	if nonce, err := base64.StdEncoding.Strict().DecodeString(key[0]); err != nil || len(nonce) != 16 {
+		return false, badRequest("websocket: want a Sec-WebSocket-Key of 16 bytes in base64")
+	}
+	return true, nil
+}
+
+// accepts verifies that the upstream's 101 answers this handshake.
+func (x *exchange) accepts() error {
+	if up := x.in["Upgrade"]; len(up) != 1 || !strings.EqualFold(up[0], "websocket") || !hasToken(x.in["Connection"], "upgrade") {
+		return malformed("websocket: 101 without Upgrade: websocket")
+	}
+	sum := sha1.Sum([]byte(x.r.Header["Sec-Websocket-Key"][0] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see the import
+	want := base64.StdEncoding.EncodeToString(sum[:])
+	if got := x.in["Sec-Websocket-Accept"]; len(got) != 1 || got[0] != want {
+		return malformed("websocket: 101 with a wrong Sec-WebSocket-Accept")
+	}
+	return nil
+}
+
+// tunnel answers 101 and relays both directions until both have ended, one has failed, or the request's context ends.
+// What the client sent before it saw the 101 goes to the upstream now, and not earlier: until here it could have been
+// the next request.
+func (x *exchange) tunnel() error {
+	if err := x.accepts(); err != nil {
+		return err
+	}
+	x.endToEnd(nil)
+	x.hd.kind = bodyNone
+	x.copyResponseHeader(nil)
+	h := x.w.Header()
+	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
+	delete(h, "Content-Type")
+	x.wrote = true
+	x.w.WriteHeader(http.StatusSwitchingProtocols)
+	client, rw, err := x.control().Hijack()
+	if err != nil {
+		return &Error{Reason: ReasonClientGone, Err: err}
+	}
+	defer client.Close()
+	x.result.Upgraded = true
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	c := x.c
+	stop := context.AfterFunc(x.ctx, func() {
+		c.abort()
+		client.Close()
+	})
+	defer stop()
+	c.sock.SetDeadline(time.Time{})
+	t := &tunnel{client: client, c: c, timeout: x.p.responseTimeout}
+	t.run(early, x.s.buffered())
+	return nil
+}
+
+// tunnel is an upgraded connection.
+type tunnel struct {
+	client  net.Conn
+	c       *conn
+	timeout time.Duration
+	half    atomic.Bool // one direction has ended; the other may not be silent for ever
+}
+
+// run relays until both directions are over. fromClient and fromUpstream have arrived already.
+func (t *tunnel) run(fromClient, fromUpstream []byte) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t.pipe(t.c.rw, t.client, t.closeUpstream, fromClient)
+	}()
+	t.pipe(t.client, t.c.rw, t.closeClient, fromUpstream)
+	<-done
+}
+
+// pipe relays one direction, starting with what has arrived. At the end of src it closes the other side's writing
+// half; after a failure it ends both.
+func (t *tunnel) pipe(dst, src net.Conn, closeWrite func() error, arrived []byte) {
+	err := t.copy(dst, src, arrived)
+	if errors.Is(err, io.EOF) {
+		err = closeWrite()
+	}
+	if err != nil {
+		t.c.abort()
+		t.client.Close()
+		return
+	}
+	t.half.Store(true)
+	dst.SetReadDeadline(time.Now().Add(t.timeout)) // the other direction reads from dst
+}
+
+func (t *tunnel) copy(dst, src net.Conn, arrived []byte) error {
+	if len(arrived) > 0 {
+		if _, err := dst.Write(arrived); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, tunnelBuffer)
+	for {
+		n, err := src.Read(buf)
+		if n > 0 {
+			if _, werr := dst.Write(buf[:n]); werr != nil {
+				return werr
+			}
+			if t.half.Load() {
+				src.SetReadDeadline(time.Now().Add(t.timeout))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tunnel) closeUpstream() error {
+	if t.c.secure {
+		return closeWrite(t.c.rw)
+	}
+	return closeWrite(t.c.sock.Conn)
+}
+
+func (t *tunnel) closeClient() error { return closeWrite(t.client) }
+
+// closeWrite tells the peer that nothing more comes. A connection that cannot be half closed is an error, upon which
+// both sides end.
+func closeWrite(c net.Conn) error {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.New("connection cannot be half closed")
+}

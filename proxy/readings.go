@@ -1,0 +1,133 @@
+package proxy
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// admitPath finds the route for a path and refuses the path if an upstream could read it as one of another route: by giving a
+// spelling that the route admits its special meaning, by ignoring letter case, or by decoding twice. What is forwarded is the
+// literal reading all the same.
+func (t *table) admitPath(host string, path canonPath, method string) (*compiledRoute, error) {
+	rt, err := t.match(host, path.path, method)
+	if err != nil {
+		if path.found != 0 {
+			return nil, path.found.refusal()
+		}
+		return nil, err
+	}
+	if refused := path.found &^ rt.admits; refused != 0 {
+		return nil, refused.refusal()
+	}
+	if path.found == 0 && !t.sameCase(rt, host, path.path, method) {
+		return nil, errLetterCase
+	}
+	if path.found != 0 && !t.sameRoute(rt, host, path, method) {
+		return nil, errReadings
+	}
+	if !rt.Admit.DoubleEncoding && strings.Contains(path.escaped, "%25") {
+		// Dot segments and bytes of the second decoding are no reason to refuse: a literal "%2e" is a legal name.
+		twice, err := canonicalPath(asTarget(path.path))
+		if err == nil && !t.sameRoute(rt, host, twice, method) {
+			return nil, errReadings
+		}
+	}
+	return rt, nil
+}
+
+// asTarget returns a decoded path as a request target that decodes once more: what a target cannot hold is encoded, and so is a
+// "%" that begins no escape.
+func asTarget(path string) string {
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		switch c := path[i]; {
+		case c == '%' && (i+2 >= len(path) || !isHex(path[i+1]) || !isHex(path[i+2])), c == ' ', c == '\t', c == '?', c == '#':
+			b.WriteByte('%')
+			b.WriteByte(upperHex[c>>4])
+			b.WriteByte(upperHex[c&15])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+// sameRoute reports whether rt is the route of path under every combination of its readings.
+func (t *table) sameRoute(rt *compiledRoute, host string, path canonPath, method string) bool {
+	for mask := findings(0); mask <= path.found; mask++ {
+		if mask&^path.found != 0 {
+			continue
+		}
+		read := reading(path.escaped, mask)
+		if other, _ := t.match(host, read, method); other != rt || !t.sameCase(rt, host, read, method) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameCase reports whether rt is also the route of path for an upstream that ignores letter case, as Windows and some
+// frameworks do. Routes that differ only in case were told apart on purpose, and then so are their requests.
+func (t *table) sameCase(rt *compiledRoute, host, path, method string) bool {
+	if rt.Admit.LetterCase || t.folded == nil || !t.mixed && !foldable(path) {
+		return true
+	}
+	m := t.folded.find(host, foldPath(path))
+	if m == nil {
+		return false
+	}
+	other, _ := m.route(method)
+	return other == rt || m.distinct
+}
+
+// foldable reports whether a path may change when its case is folded.
+func foldable(path string) bool {
+	for i := 0; i < len(path); i++ {
+		if b := path[i]; 'A' <= b && b <= 'Z' || b >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return false
+}
+
+// foldPath folds letter case both ways, so that letters such as the long s and the Kelvin sign fold to ASCII too.
+func foldPath(path string) string {
+	return strings.ToLower(strings.ToUpper(path))
+}
+
+// fold returns the table with its paths folded. Places that differ only in case become one that is marked distinct.
+func (t *table) fold() *table {
+	f := &table{exact: map[string]*hostTable{}, wildcard: map[string]*hostTable{}}
+	for name, h := range t.exact {
+		f.exact[name] = h.fold()
+	}
+	for name, h := range t.wildcard {
+		f.wildcard[name] = h.fold()
+	}
+	if t.any != nil {
+		f.any = t.any.fold()
+	}
+	return f
+}
+
+func (h *hostTable) fold() *hostTable {
+	f := newHostTable()
+	f.depth = h.depth
+	f.exact, f.prefix = foldPlaces(h.exact), foldPlaces(h.prefix)
+	return f
+}
+
+func foldPlaces(places map[string]*methodTable) map[string]*methodTable {
+	folded := make(map[string]*methodTable, len(places))
+	for path, m := range places {
+		key := foldPath(path)
+		if folded[key] != nil {
+			both := *folded[key]
+			both.distinct = true
+			folded[key] = &both
+			continue
+		}
+		folded[key] = m
+	}
+	return folded
+}

@@ -1,0 +1,139 @@
+package waf
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+)
+
+const (
+	// firstBuffer is what a body gets to begin with: most forms and API calls fit. It grows with what
+	// has come, not with what Content-Length promises, so that a promise costs nothing.
+	firstBuffer = 8 << 10
+	// keptBuffer is the largest buffer that is kept for the next request.
+	keptBuffer = 64 << 10
+	// bodySlack is how much more Coraza may be given than the body limit.
+	bodySlack = 16
+)
+
+// errReleased is what reading a body gives after its request is over.
+var errReleased = errors.New("waf: body read after the request was over")
+
+// A body replays what was inspected and then reads on. Read and Close may be called by another
+// goroutine than the handler's, as http.Transport does, and after the handler has returned.
+type body struct {
+	mu   sync.Mutex
+	buf  *[]byte // from pool; nil once released
+	off  int
+	rest io.ReadCloser // what was not inspected
+	pool *sync.Pool
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.buf == nil {
+		b.mu.Unlock()
+		return 0, errReleased
+	}
+	if b.off < len(*b.buf) {
+		n := copy(p, (*b.buf)[b.off:])
+		b.off += n
+		b.mu.Unlock()
+		return n, nil
+	}
+	rest := b.rest
+	b.mu.Unlock()
+	if rest == nil {
+		return 0, io.EOF
+	}
+	// Not under the lock: this may wait for the client as long as the client likes.
+	return rest.Read(p)
+}
+
+// Close implements io.Closer. Whatever was not read is left to the server, as with the request's own
+// body.
+func (b *body) Close() error {
+	b.mu.Lock()
+	rest := b.rest
+	b.mu.Unlock()
+	b.release()
+	if rest == nil {
+		return nil
+	}
+	return rest.Close()
+}
+
+// release gives the buffer back. Reading fails from then on. It may be called on nil and more than
+// once.
+func (b *body) release() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.buf == nil {
+		return
+	}
+	if cap(*b.buf) <= keptBuffer {
+		*b.buf = (*b.buf)[:0]
+		b.pool.Put(b.buf)
+	}
+	b.buf = nil
+}
+
+// bytes is what was read for inspection.
+func (b *body) bytes() []byte { return *b.buf }
+
+// readBody reads up to limit bytes of src. It reports whether there was more than that.
+func readBody(src io.ReadCloser, limit int, pool *sync.Pool) (b *body, more bool, err error) {
+	buf := pool.Get().(*[]byte)
+	b = &body{buf: buf, pool: pool}
+	for {
+		if len(*buf) == cap(*buf) {
+			*buf = append(*buf, 0)[:len(*buf)]
+		}
+		// One byte over the limit tells a body that ends there from one that goes on.
+		room := (*buf)[len(*buf):min(cap(*buf), limit+1)]
+		n, err := src.Read(room)
+		*buf = (*buf)[:len(*buf)+n]
+		switch {
+		case len(*buf) > limit:
+			b.rest = src
+			return b, true, nil
+		case err == io.EOF: // the plain one only: wrapped, it is an error
+			return b, false, nil
+		case err != nil:
+			return b, false, err
+		}
+	}
+}
+
+// readFailure is the refusal of a request whose body could not be read.
+func readFailure(ctx context.Context, err error) *Failure {
+	f := &Failure{Reason: "request body could not be read", Status: http.StatusBadRequest, Err: err}
+	var own interface{ HTTPStatus() int }
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &own):
+		if s := own.HTTPStatus(); s >= 400 && s < 600 {
+			f.Status = s
+		}
+	case errors.As(err, &tooLong):
+		f.Status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f.Status = http.StatusRequestTimeout
+	case ctx.Err() != nil, errors.Is(err, context.Canceled):
+		f.Reason = "client went away while sending the body"
+		f.Status = StatusClientGone
+	}
+	return f
+}
+
+// tooLarge is the refusal of a body that is longer than is inspected.
+func tooLarge() *Failure {
+	return &Failure{Reason: "request body is longer than is inspected", Status: http.StatusRequestEntityTooLarge}
+}

@@ -1,0 +1,178 @@
+package waf
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The modes of an engine.
+const (
+	ModeBlock = "block" // a request over the threshold is refused
+	ModeCount = "count" // every rule runs and is recorded; none decides
+	ModeOff   = "off"   // no rule runs
+)
+
+// What happens to a body that is longer than BodyLimit.
+const (
+	OversizeReject  = "reject"
+	OversizePartial = "partial"
+)
+
+const (
+	defaultParanoia  = 1
+	defaultThreshold = 5 // one critical rule, which is what the Core Rule Set is tuned for
+	defaultBodyLimit = 1 << 20
+
+	// A limit under this would cut ordinary forms; one over it lets a single request hold the
+	// engine for minutes and hundreds of megabytes.
+	minBodyLimit = 1 << 10
+	maxBodyLimit = 64 << 20
+)
+
+// Config says what one engine inspects and what it does about a match. Two equal Configs share an
+// engine. The zero value is a blocking engine with every group at paranoia 1.
+type Config struct {
+	// Mode is "block" (the default), "count" (evaluate and record, never decide) or "off".
+	Mode string `yaml:"mode"`
+	// Paranoia is the CRS paranoia level, 1 (the default) to 4.
+	Paranoia int `yaml:"paranoia"`
+	// Threshold is the inbound anomaly score from which a request is refused; default 5.
+	Threshold int `yaml:"threshold"`
+	// Groups names the rule groups that run; empty means all request groups.
+	Groups []string `yaml:"groups"`
+	// BodyLimit is how much of a request body is inspected, such as "1MiB"; default 1MiB, at least
+	// 1KiB and at most 64MiB.
+	BodyLimit string `yaml:"body_limit"`
+	// Oversize is "reject" (the default: 413; in count mode the rest passes and this is recorded) or
+	// "partial" (inspect the first BodyLimit bytes, pass the rest unseen: an attack placed after the
+	// limit gets through).
+	Oversize string `yaml:"oversize"`
+	// Exclude lists what is not to be inspected.
+	Exclude []Exclusion `yaml:"exclude"`
+}
+
+// Validate reports everything that is wrong with c, each with the yaml path of its field below the
+// section and with what would be accepted.
+func (c Config) Validate(report func(field, msg string)) {
+	if !slices.Contains([]string{"", ModeBlock, ModeCount, ModeOff}, c.Mode) {
+		report("mode", fmt.Sprintf("unknown mode %q (want block, count or off)", c.Mode))
+	}
+	if c.Paranoia < 0 || c.Paranoia > 4 {
+		report("paranoia", fmt.Sprintf("%d is not a paranoia level (want 1 to 4)", c.Paranoia))
+	}
+	if c.Threshold < 0 {
+		report("threshold", fmt.Sprintf("%d is not a score (want 1 or more; 5 is one critical rule)", c.Threshold))
+	}
+	if _, err := parseBodyLimit(c.BodyLimit); err != nil {
+		report("body_limit", err.Error())
+	}
+	if !slices.Contains([]string{"", OversizeReject, OversizePartial}, c.Oversize) {
+		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
+	}
+	for i, name := range c.Groups {
+		if msg := checkGroup(name); msg != "" {
+			report(fmt.Sprintf("groups[%d]", i), msg)
+		}
+	}
+	if len(c.Exclude) == 0 {
+		return
+	}
+	known := knownRules()
+	for i, x := range c.Exclude {
+		x.validate(known, func(field, msg string) {
+			report(strings.TrimSuffix(fmt.Sprintf("exclude[%d].%s", i, field), "."), msg)
+		})
+	}
+}
+
+// Digest identifies the engine that c describes: equal digests mean that one engine serves both
+// Configs. It covers the content of the rule files, and what is written in another way but means the
+// same (a default spelled out, groups in another order) has the same digest. A Config that Validate
+// refuses has a digest too.
+func (c Config) Digest() string {
+	n := c.normal()
+	h := sha256.New()
+	enc := json.NewEncoder(h)
+	// Encoding a struct of strings and integers into a hash cannot fail.
+	_ = enc.Encode(n)
+	hashRules(h)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// normal is c with the defaults written out and the lists in order.
+func (c Config) normal() Config {
+	c.Mode = cmp.Or(c.Mode, ModeBlock)
+	c.Paranoia = cmp.Or(c.Paranoia, defaultParanoia)
+	c.Threshold = cmp.Or(c.Threshold, defaultThreshold)
+	c.Oversize = cmp.Or(c.Oversize, OversizeReject)
+	if n, err := parseBodyLimit(c.BodyLimit); err == nil {
+		c.BodyLimit = strconv.Itoa(n)
+	}
+	c.Groups = slices.Clone(c.Groups)
+	if len(c.Groups) == 0 {
+		c.Groups = groupNames()
+	}
+	slices.Sort(c.Groups)
+	c.Groups = slices.Compact(c.Groups)
+	c.Exclude = slices.Clone(c.Exclude)
+	slices.SortFunc(c.Exclude, func(a, b Exclusion) int {
+		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Target, b.Target))
+	})
+	c.Exclude = slices.Compact(c.Exclude)
+	return c
+}
+
+// parseBodyLimit reads Config.BodyLimit, in bytes.
+func parseBodyLimit(s string) (int, error) {
+	if s == "" {
+		return defaultBodyLimit, nil
+	}
+	n, err := parseSize(s)
+	if err != nil {
+		return 0, err
+	}
+	if n < minBodyLimit || n > maxBodyLimit {
+		return 0, fmt.Errorf("%q is out of range (want 1KiB to 64MiB)", s)
+	}
+	return int(n), nil
+}
+
+// parseSize reads a number of bytes: digits, then nothing, B, KB, MB, GB (powers of 1000) or KiB, MiB,
+// GiB (powers of 1024).
+func parseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "BKMGib")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || digits[0] == '+' {
+		return 0, fmt.Errorf("%q is not a size (want a number with B, KB, KiB, MB, MiB, GB or GiB, such as 1MiB)", s)
+	}
+	var unit int64
+	switch s[len(digits):] {
+	case "", "B":
+		unit = 1
+	case "KB":
+		unit = 1000
+	case "KiB":
+		unit = 1 << 10
+	case "MB":
+		unit = 1000 * 1000
+	case "MiB":
+		unit = 1 << 20
+	case "GB":
+		unit = 1000 * 1000 * 1000
+	case "GiB":
+		unit = 1 << 30
+	default:
+		return 0, fmt.Errorf("%q has an unknown unit (want B, KB, KiB, MB, MiB, GB or GiB)", s)
+	}
+	if n > math.MaxInt64/unit {
+		return 0, fmt.Errorf("%q is more than fits", s)
+	}
+	return n * unit, nil
+}

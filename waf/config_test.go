@@ -1,0 +1,143 @@
+package waf
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func problems(c Config) []string {
+	var out []string
+	c.Validate(func(field, msg string) { out = append(out, field+": "+msg) })
+	return out
+}
+
+func TestValidateReportsEverythingWrong(t *testing.T) {
+	t.Parallel()
+	got := problems(Config{
+		Mode:      "on",
+		Paranoia:  5,
+		Threshold: -1,
+		Groups:    []string{"core", "sql", "leakages"},
+		BodyLimit: "1 MB",
+		Oversize:  "drop",
+		Exclude: []Exclusion{
+			{},
+			{Rule: 942100, Group: "sqli"},
+			{Rule: 949110},
+			{Rule: 920340},
+			{Rule: 951110},
+			{Group: "sql"},
+			{Rule: 942100, Target: "args.x"},
+			{Rule: 942100, Target: "query."},
+			{Rule: 942100, Target: `query.x" "id:1`},
+			{Rule: 942100, Target: "header.x|ARGS"},
+			{Rule: 942421, Target: "cookie._ga"},
+			{Rule: 200005},
+			{Rule: 190100, Target: "header.X-Rewrite-Url"},
+		},
+	})
+	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php)"
+	want := []string{
+		`mode: unknown mode "on" (want block, count or off)`,
+		`paranoia: 5 is not a paranoia level (want 1 to 4)`,
+		`threshold: -1 is not a score (want 1 or more; 5 is one critical rule)`,
+		`body_limit: "1 MB" is not a size (want a number with B, KB, KiB, MB, MiB, GB or GiB, such as 1MiB)`,
+		`oversize: unknown answer to a long body "drop" (want reject or partial)`,
+		`groups[1]: unknown group "sql" ` + accepted,
+		`groups[2]: group "leakages" inspects answers, which are passed on untouched ` + accepted,
+		`exclude[0]: says neither what rule nor what group (want one of them)`,
+		`exclude[1]: names both a rule and a group (want one of them)`,
+		`exclude[2].rule: no detection rule has the id 949110 (want one from an event, such as 942100)`,
+		`exclude[3].rule: no detection rule has the id 920340 (want one from an event, such as 942100)`,
+		`exclude[4].rule: no detection rule has the id 951110 (want one from an event, such as 942100)`,
+		`exclude[5].group: unknown group "sql" ` + accepted,
+		`exclude[6].target: unknown target "args.x" (want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME or body)`,
+		`exclude[7].target: name "" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[8].target: name "x\" \"id:1" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[9].target: name "x|ARGS" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("problems (-got +want)\n%s", diff)
+	}
+	if got := problems(Config{}); got != nil {
+		t.Errorf("zero value: got %v, want no problem", got)
+	}
+}
+
+func TestNewRefusesWhatValidateReports(t *testing.T) {
+	t.Parallel()
+	_, err := New(Config{Mode: "on", Groups: []string{"x"}}, Options{})
+	if err == nil {
+		t.Fatal("got an engine, want an error")
+	}
+	for _, want := range []string{`mode: unknown mode "on"`, `groups[0]: unknown group "x"`, "Options.Deny is missing"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error: got %q, want %q in it", err, want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]int64{
+		"0": 0, "1": 1, "512B": 512, "1KB": 1000, "1KiB": 1024, "2MB": 2_000_000, "1MiB": 1 << 20, "3GB": 3_000_000_000, "1GiB": 1 << 30,
+	} {
+		if got, err := parseSize(s); err != nil || got != want {
+			t.Errorf("%q: got %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "B", "-1", "+1", "1.5MiB", "1mib", "1MiBB", "1TB", " 1", "1 MiB", "9223372036854775807KiB", "99999999999999999999"} {
+		if got, err := parseSize(s); err == nil {
+			t.Errorf("%q: got %d, want an error", s, got)
+		}
+	}
+	for _, s := range []string{"1B", "65MiB"} {
+		if got, err := parseBodyLimit(s); err == nil {
+			t.Errorf("limit %q: got %d, want an error", s, got)
+		}
+	}
+}
+
+func TestDigestIsThatOfTheEngine(t *testing.T) {
+	t.Parallel()
+	same := []Config{
+		{},
+		{Mode: ModeBlock, Paranoia: 1, Threshold: 5, BodyLimit: "1024KiB", Oversize: OversizeReject},
+		{Groups: []string{"php", "sqli", "core", "linux", "posix", "windows", "known-bad-inputs", "php"}},
+	}
+	for i, c := range same {
+		if got, want := c.Digest(), same[0].Digest(); got != want {
+			t.Errorf("same[%d]: got %s, want %s", i, got, want)
+		}
+	}
+	differ := []Config{
+		{},
+		{Mode: ModeCount},
+		{Paranoia: 2},
+		{Threshold: 6},
+		{Groups: []string{"core"}},
+		{BodyLimit: "2MiB"},
+		{Oversize: OversizePartial},
+		{Exclude: []Exclusion{{Rule: 942100}}},
+		{Exclude: []Exclusion{{Rule: 942100, Target: "query.x"}}},
+	}
+	seen := map[string]string{}
+	for _, c := range differ {
+		d, what := c.Digest(), fmt.Sprintf("%+v", c)
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s has the digest of %s", what, other)
+		}
+		seen[d] = what
+	}
+	a := Config{Exclude: []Exclusion{{Rule: 942100}, {Group: "php", Target: "body"}}}
+	b := Config{Exclude: []Exclusion{{Group: "php", Target: "body"}, {Rule: 942100}, {Rule: 942100}}}
+	if a.Digest() != b.Digest() {
+		t.Error("the order of exclusions changes the digest")
+	}
+	if a.Exclude[0].Rule != 942100 {
+		t.Error("Digest reordered its receiver's list")
+	}
+}

@@ -1,0 +1,136 @@
+package waf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+
+	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	"github.com/corazawaf/coraza/v3/types"
+)
+
+// Options are an engine's ties to the program around it.
+type Options struct {
+	// Deny answers a request that is refused; required. The error is a *Blocked or a *Failure and has
+	// HTTPStatus.
+	Deny func(http.ResponseWriter, *http.Request, error)
+	// OnResult is called once for each inspected request, before the request goes on or is refused, on
+	// the request's goroutine. Optional.
+	OnResult func(ctx context.Context, r Result)
+	// ClientIP is the client's address. Without it the address of the peer is taken.
+	ClientIP func(*http.Request) netip.Addr
+	// RequestID identifies the request to the engine. Without it the engine makes an id of its own.
+	RequestID func(*http.Request) string
+}
+
+// An Engine inspects requests under one Config. It is immutable and safe for concurrent use.
+type Engine struct {
+	mode      string
+	partial   bool // a longer body than bodyLimit passes
+	reject    bool // it would not in block mode
+	bodyLimit int
+	opts      Options
+	waf       experimental.WAFWithOptions
+	buffers   *sync.Pool // of *[]byte
+	close     func() error
+}
+
+// A stateful transaction is one whose variables can be read and set. The engine's own always are.
+type transaction interface {
+	types.Transaction
+	plugintypes.TransactionState
+}
+
+// New builds the engine that cfg describes. It takes some hundred milliseconds and some tens of
+// megabytes for the first engine, much less for further ones: keep engines with an equal
+// Config.Digest. It needs a directory for temporary files that can be written to while it runs
+// (os.TempDir), although no request ever makes a file. The error names every problem of cfg.
+func New(cfg Config, opts Options) (*Engine, error) {
+	return newEngine(cfg, opts, "")
+}
+
+// newEngine is New with further directives before the Core Rule Set, for tests of what the built-in
+// rules never do.
+func newEngine(cfg Config, opts Options, extra string) (*Engine, error) {
+	var problems []error
+	cfg.Validate(func(field, msg string) {
+		problems = append(problems, fmt.Errorf("waf: %s: %s", field, msg))
+	})
+	if opts.Deny == nil {
+		problems = append(problems, errors.New("waf: Options.Deny is missing"))
+	}
+	if len(problems) > 0 {
+		return nil, errors.Join(problems...)
+	}
+	cfg = cfg.normal()
+	e := &Engine{
+		mode:    cfg.Mode,
+		partial: cfg.Oversize == OversizePartial || cfg.Mode == ModeCount,
+		reject:  cfg.Oversize == OversizeReject,
+		opts:    opts,
+		buffers: &sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); return &b }},
+		close:   func() error { return nil },
+	}
+	if e.mode == ModeOff {
+		return e, nil
+	}
+	e.bodyLimit, _ = parseBodyLimit(cfg.BodyLimit) // Validate has seen it
+	if err := e.load(cfg, extra); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// load compiles the rules.
+func (e *Engine) load(cfg Config, extra string) error {
+	rules, err := loadRules(cfg, extra)
+	if err != nil {
+		return fmt.Errorf("waf: %w", err)
+	}
+	root, err := crsFS()
+	if err != nil {
+		return fmt.Errorf("waf: %w", err)
+	}
+	mode := "SecRuleEngine On\n"
+	if e.mode == ModeCount {
+		mode = "SecRuleEngine DetectionOnly\n"
+	}
+	// Coraza takes a body that just reaches its limit for one that is over it, and a list of JSON
+	// documents is inspected with a bracket on either side.
+	limit := e.bodyLimit + bodySlack
+	built, err := coraza.NewWAF(coraza.NewWAFConfig().
+		WithRootFS(root).
+		WithDirectives(mode + rules.text).
+		WithRequestBodyLimit(limit).
+		WithRequestBodyInMemoryLimit(limit))
+	if err != nil {
+		return fmt.Errorf("waf: rules: %w", err)
+	}
+	var ok bool
+	if e.waf, ok = built.(experimental.WAFWithOptions); !ok {
+		return errors.New("waf: the rule engine takes no transaction options")
+	}
+	if c, ok := built.(io.Closer); ok {
+		e.close = sync.OnceValue(c.Close)
+	}
+	// Compiling the patterns leaves about as much garbage as it leaves patterns. A front door may then
+	// idle for hours; give the memory back now.
+	debug.FreeOSMemory()
+	return nil
+}
+
+// Close gives back what the engine shares with others. Requests under way, and requests that still
+// arrive, are inspected as before. It may be called more than once.
+func (e *Engine) Close() error {
+	if err := e.close(); err != nil {
+		return fmt.Errorf("waf: close: %w", err)
+	}
+	return nil
+}

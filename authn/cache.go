@@ -1,0 +1,133 @@
+package authn
+
+import (
+	"container/heap"
+	"sync"
+)
+
+// cache is a map of bounded weight. It has two generations: when the young one holds half of the
+// limit it becomes the old one, and what was old is forgotten. Whatever is used moves to the young
+// one. It is safe for concurrent use; looking up a recent entry allocates nothing.
+type cache[K comparable, V any] struct {
+	mu     sync.RWMutex
+	young  map[K]entry[V]
+	old    map[K]entry[V]
+	weight int
+	half   int
+}
+
+type entry[V any] struct {
+	value  V
+	weight int
+}
+
+func newCache[K comparable, V any](limit int) *cache[K, V] {
+	return &cache[K, V]{young: make(map[K]entry[V]), half: max(limit/2, 1)}
+}
+
+func (c *cache[K, V]) get(k K) (V, bool) {
+	c.mu.RLock()
+	e, ok := c.young[k]
+	c.mu.RUnlock()
+	if ok {
+		return e.value, true
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok = c.old[k]; ok {
+		c.putLocked(k, e)
+		return e.value, true
+	}
+	var zero V
+	return zero, false
+}
+
+func (c *cache[K, V]) put(k K, v V, weight int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.putLocked(k, entry[V]{v, weight})
+}
+
+// add stores v unless k is there already, and reports whether it did. Otherwise it returns what is
+// there.
+func (c *cache[K, V]) add(k K, v V, weight int) (V, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e, ok := c.young[k]; ok {
+		return e.value, false
+	}
+	if e, ok := c.old[k]; ok {
+		return e.value, false
+	}
+	c.putLocked(k, entry[V]{v, weight})
+	return v, true
+}
+
+func (c *cache[K, V]) putLocked(k K, e entry[V]) {
+	if was, ok := c.young[k]; ok {
+		c.weight -= was.weight
+	}
+	if c.weight+e.weight > c.half && len(c.young) > 0 {
+		c.old, c.young, c.weight = c.young, make(map[K]entry[V]), 0
+	}
+	delete(c.old, k)
+	c.young[k] = e
+	c.weight += e.weight
+}
+
+// maxRevoked bounds the set of signed-out sessions: 16 bytes of id and as much again of
+// bookkeeping each, so some 10 MB. When it is full the session that would have ended soonest is
+// forgotten.
+const maxRevoked = 1 << 17
+
+// revocations is the set of sessions that were ended before their time. It is safe for concurrent
+// use.
+type revocations struct {
+	mu    sync.RWMutex
+	ends  map[string]int64 // session id → Unix time of its absolute end
+	queue endQueue
+	limit int
+}
+
+func newRevocations(limit int) *revocations {
+	return &revocations{ends: make(map[string]int64), limit: limit}
+}
+
+func (r *revocations) has(id string) bool {
+	r.mu.RLock()
+	_, ok := r.ends[id]
+	r.mu.RUnlock()
+	return ok
+}
+
+func (r *revocations) add(id string, end, now int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.ends[id]; ok || end <= now {
+		return
+	}
+	for len(r.queue) > 0 && (r.queue[0].end <= now || len(r.queue) >= r.limit) {
+		delete(r.ends, heap.Pop(&r.queue).(sessionEnd).id)
+	}
+	r.ends[id] = end
+	heap.Push(&r.queue, sessionEnd{id, end})
+}
+
+type sessionEnd struct {
+	id  string
+	end int64
+}
+
+// endQueue is a heap.Interface; the session that ends soonest is first.
+type endQueue []sessionEnd
+
+func (q endQueue) Len() int           { return len(q) }
+func (q endQueue) Less(i, j int) bool { return q[i].end < q[j].end }
+func (q endQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *endQueue) Push(x any)        { *q = append(*q, x.(sessionEnd)) }
+
+func (q *endQueue) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}

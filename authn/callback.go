@@ -1,0 +1,209 @@
+package authn
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+)
+
+// maxParam bounds each parameter of the callback.
+const maxParam = 8 << 10
+
+// answerParams is what the provider sent back (RFC 6749 section 4.1.2).
+type answerParams struct {
+	code, state, iss  string
+	err, errorMessage string
+}
+
+// readAnswer refuses what has two readings before anything else looks at it (attack case O14).
+func readAnswer(query string) (answerParams, *Error) {
+	const public = "The answer of the sign-in service cannot be read."
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return answerParams{}, fail(ReasonBadRequest, http.StatusBadRequest, public, "callback: malformed query")
+	}
+	var a answerParams
+	for name, field := range map[string]*string{
+		"code": &a.code, "state": &a.state, "iss": &a.iss, "error": &a.err, "error_description": &a.errorMessage,
+	} {
+		list := values[name]
+		if len(list) > 1 || len(list) == 1 && len(list[0]) > maxParam {
+			return answerParams{}, fail(ReasonBadRequest, http.StatusBadRequest, public, "callback: %s: want one, got %d", name, len(list))
+		}
+		if len(list) == 1 {
+			*field = list[0]
+		}
+	}
+	return a, nil
+}
+
+// callback ends a login. The order of the checks is ALB's; the code is spent last.
+func (e *endpoints) callback(w http.ResponseWriter, r *http.Request) {
+	if !allow(w, r, http.MethodGet) {
+		return
+	}
+	host := canonicalHost(r.Host)
+	if host == "" {
+		e.fail(w, r, fail(ReasonMissingHost, http.StatusUnauthorized, publicTryAgain, "callback: no Host"), nil)
+		return
+	}
+	a, refusal := readAnswer(r.URL.RawQuery)
+	if refusal != nil {
+		e.fail(w, r, refusal, nil)
+		return
+	}
+	logins, present, ok := e.sessions.pending(e.provider, host, e.opts.Cookies(r))
+	index := logins.find(a.state)
+	switch {
+	case a.err != "":
+		e.providerError(w, r, host, a, logins, index)
+		return
+	case a.state == "":
+		refusal = fail(ReasonMissingState, http.StatusBadRequest, publicTryAgain, "callback: no state")
+	case a.code == "":
+		refusal = fail(ReasonMissingCode, http.StatusBadRequest, publicTryAgain, "callback: no code")
+	case index < 0:
+		if e.late(w, r, host, a.state) {
+			return
+		}
+		refusal = stateRefusal(present, ok)
+	}
+	if refusal != nil {
+		e.fail(w, r, refusal, e.tryAgain(e.sessions.wanted(a.state)))
+		return
+	}
+	e.finish(w, r, host, a, logins, index)
+}
+
+func stateRefusal(present, ok bool) *Error {
+	const public = "This sign-in was not begun in this browser, or it took longer than 15 minutes."
+	switch {
+	case !present:
+		return fail(ReasonMissingLoginCookie, http.StatusUnauthorized, public, "callback: no login cookie")
+	case !ok:
+		return fail(ReasonInvalidLoginCookie, http.StatusUnauthorized, public, "callback: the login cookie does not open")
+	}
+	return fail(ReasonInvalidState, http.StatusUnauthorized, public, "callback: state is not that of a login under way")
+}
+
+// late handles a callback whose login is not under way any more. Somebody who is signed in by now,
+// because they used the back button or finished in another tab, just goes to their page.
+func (e *endpoints) late(w http.ResponseWriter, r *http.Request, host, state string) bool {
+	sess, err := e.sessions.read(e.provider, host, e.opts.Cookies(r), e.sessions.now())
+	if err != nil || sess == nil {
+		return false
+	}
+	redirect(w, r, e.sessions.wanted(state))
+	return true
+}
+
+// providerError shows what the provider refused. Its description is shown only to a browser that
+// has this login under way: anybody can make a link with a text of their own.
+func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host string, a answerParams, logins pendingLogins, index int) {
+	refusal := fail(ReasonProviderError, http.StatusUnauthorized, "The sign-in service did not sign you in.",
+		"callback: the provider answered %q", clip(a.err, 60))
+	switch a.err {
+	case "access_denied":
+		refusal.Status = http.StatusForbidden
+	case "server_error", "temporarily_unavailable":
+		refusal.Status, refusal.RetryAfter = http.StatusBadGateway, retryAfter
+	}
+	if index < 0 {
+		e.fail(w, r, refusal, nil)
+		return
+	}
+	e.setPending(w, host, logins.without(index))
+	back := logins[index].back
+	e.fail(w, r, refusal, func(p *page) {
+		p.Quote = clip(a.errorMessage, 200)
+		e.tryAgain(back)(p)
+	})
+}
+
+// tryAgain makes the link of an error page begin the login anew, to the same page.
+func (e *endpoints) tryAgain(back string) func(*page) {
+	return func(p *page) {
+		if back = SafeReturn(back); back != "/" {
+			p.Href = withQuery(e.provider.set.signIn, []param{{"rd", back}})
+		}
+	}
+}
+
+func (e *endpoints) setPending(w http.ResponseWriter, host string, logins pendingLogins) {
+	if line, err := e.sessions.setPending(e.provider, host, logins); err == nil {
+		w.Header().Add("Set-Cookie", line)
+	}
+}
+
+// finish redeems the code and makes the session.
+func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, a answerParams, logins pendingLogins, index int) {
+	login := logins[index]
+	lines, sess, err := e.login(r, host, a, &login)
+	if err != nil {
+		if errors.Is(err, errUsed) && e.late(w, r, host, a.state) {
+			return
+		}
+		e.setPending(w, host, logins.without(index))
+		e.fail(w, r, err, e.tryAgain(login.back))
+		return
+	}
+	// The session that this browser had before is over: its id does not live on (O16).
+	e.sessions.forget(e.provider, host, e.opts.Cookies(r))
+	for _, line := range lines {
+		w.Header().Add("Set-Cookie", line)
+	}
+	e.setPending(w, host, logins.without(index).live(e.sessions.now()))
+	if e.opts.OnLogin != nil {
+		e.opts.OnLogin(r.Context(), sess.identity)
+	}
+	if e.sessions.set.sameSite == "Strict" {
+		// A browser does not send a Strict cookie along the redirect of another site, so the way is
+		// broken here by a page of ours.
+		page{Title: "Signed in", Label: "Continue", Href: login.back, Refresh: login.back}.write(w, r, http.StatusOK)
+		return
+	}
+	redirect(w, r, login.back)
+}
+
+// login does steps 5 to 10 of ALB's list.
+func (e *endpoints) login(r *http.Request, host string, a answerParams, login *pendingLogin) ([]string, *session, error) {
+	p, s := e.provider, e.sessions
+	if login.expired(s.now()) {
+		return nil, nil, fail(ReasonInvalidState, http.StatusUnauthorized,
+			"This sign-in took longer than 15 minutes.", "callback: the login is too old")
+	}
+	c, err := p.connected()
+	if err != nil {
+		return nil, nil, err
+	}
+	if (a.iss != "" || c.issParam) && a.iss != p.set.issuer {
+		return nil, nil, fail(ReasonInvalidState, http.StatusUnauthorized, publicTryAgain,
+			"callback: iss: want %q, got %q (RFC 9207)", p.set.issuer, clip(a.iss, 200))
+	}
+	if !s.spend(login) {
+		return nil, nil, errUsed
+	}
+	t, err := p.exchange(r.Context(), c, host, a.code, login)
+	if err != nil {
+		return nil, nil, err
+	}
+	info := t.id.raw
+	if c.userinfo != "" {
+		if info, err = p.userinfo(r.Context(), c, t.access, t.id.subject); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := checkForwarded(info, t.access); err != nil {
+		return nil, nil, err
+	}
+	sess, err := s.newSession(p, c, t, info)
+	if err != nil {
+		return nil, nil, err
+	}
+	lines, err := s.write(p, host, sess)
+	return lines, sess, err
+}
+
+// errUsed is a callback that has been before.
+var errUsed = fail(ReasonInvalidState, http.StatusUnauthorized,
+	"This sign-in has been finished already.", "callback: state was used before")

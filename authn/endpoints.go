@@ -1,0 +1,227 @@
+package authn
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"gatehouse/authn/identity"
+)
+
+// Logout is what a hook learns of a sign-out. SessionID and Subject are empty when nobody was signed
+// in. Err says that the refresh token could not be revoked; the session is over all the same.
+type Logout struct {
+	SessionID string
+	Subject   string
+	Err       error
+}
+
+// EndpointOptions are the surroundings of the endpoints. The zero value is fine.
+type EndpointOptions struct {
+	// Cookies returns the cookies of a request, duplicates included; nil reads the Cookie header.
+	Cookies func(*http.Request) []*http.Cookie
+	// RequestID is shown on error pages.
+	RequestID func(*http.Request) string
+	// OnLogin is told of every login that succeeded.
+	OnLogin func(context.Context, *identity.Identity)
+	// OnLogout is told of every sign-out.
+	OnLogout func(context.Context, Logout)
+	// OnError is told why an endpoint answered with an error page.
+	OnError func(context.Context, error)
+}
+
+// endpoints are the pages of signing in and out.
+type endpoints struct {
+	provider *Provider
+	sessions *Sessions
+	opts     EndpointOptions
+}
+
+// Endpoints returns the handlers of signing in and out by their path: the callback, sign-in,
+// sign-out, and the page after it. They answer by themselves, errors included, and set their own
+// Content-Security-Policy.
+func Endpoints(p *Provider, s *Sessions, opts EndpointOptions) map[string]http.Handler {
+	if opts.Cookies == nil {
+		opts.Cookies = (*http.Request).Cookies
+	}
+	e := &endpoints{provider: p, sessions: s, opts: opts}
+	return map[string]http.Handler{
+		p.set.callback: http.HandlerFunc(e.callback),
+		p.set.signIn:   http.HandlerFunc(e.signIn),
+		p.set.signOut:  http.HandlerFunc(e.signOut),
+		signedOutPath:  http.HandlerFunc(e.signedOut),
+	}
+}
+
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	w.Header().Set("Allow", strings.Join(methods, ", "))
+	page{Title: "That does not work here", Text: []string{"This address takes " + strings.Join(methods, " and ") + " only."}}.
+		write(w, r, http.StatusMethodNotAllowed)
+	return false
+}
+
+// signIn begins a login and comes back to rd. The old session ends with the same answer, so that
+// nobody looks at a sign-in page while still signed in (attack case O17).
+func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
+	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+		e.fail(w, r, fail(ReasonBadRequest, http.StatusBadRequest, "Open this address in a window.",
+			"sign-in: not a navigation"), nil)
+		return
+	}
+	host := canonicalHost(r.Host)
+	back := e.returnPath(r.URL.RawQuery)
+	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
+		// A link on another site ends nobody's session: who is signed in goes to the page.
+		if sess, err := e.sessions.read(e.provider, host, e.opts.Cookies(r), e.sessions.now()); err == nil && sess != nil {
+			redirect(w, r, back)
+			return
+		}
+	}
+	location, cookie, err := e.sessions.begin(e.provider, host, back, e.opts.Cookies(r))
+	if err != nil {
+		e.fail(w, r, err, nil)
+		return
+	}
+	e.sessions.forget(e.provider, host, e.opts.Cookies(r))
+	for _, line := range e.sessions.clear {
+		w.Header().Add("Set-Cookie", line)
+	}
+	w.Header().Add("Set-Cookie", cookie)
+	redirect(w, r, location)
+}
+
+// returnPath reads rd. Our own endpoints are no place to come back to: signing in would sign out,
+// or never end.
+func (e *endpoints) returnPath(query string) string {
+	values, err := url.ParseQuery(query)
+	if err != nil || len(values["rd"]) != 1 {
+		return "/"
+	}
+	back := SafeReturn(values["rd"][0])
+	p, _, _ := strings.Cut(back, "?")
+	if plain, err := url.PathUnescape(p); err == nil {
+		p = plain
+	}
+	switch p {
+	case e.provider.set.callback, e.provider.set.signIn, e.provider.set.signOut, signedOutPath:
+		return "/"
+	}
+	return back
+}
+
+// signOut ends the session. Since a link on another site could do that to people, a request that
+// did not come from here gets a page that asks.
+func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
+	if !allow(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
+		return
+	}
+	host := canonicalHost(r.Host)
+	if r.Method == http.MethodHead || !ownRequest(r, host) {
+		page{
+			Title: "Sign out?", Text: []string{"You are about to sign out of " + host + "."},
+			Label: "Sign out", Href: e.provider.set.signOut, QuietLabel: "Stay signed in", QuietHref: "/",
+		}.write(w, r, http.StatusOK)
+		return
+	}
+	out, idToken := e.end(r, host)
+	for _, line := range e.sessions.clear {
+		w.Header().Add("Set-Cookie", line)
+	}
+	w.Header().Add("Set-Cookie", setCookie(e.sessions.set.cookie, "", 0, e.sessions.set.sameSite))
+	if line, err := e.sessions.setPending(e.provider, host, nil); err == nil {
+		w.Header().Add("Set-Cookie", line)
+	}
+	if e.opts.OnLogout != nil {
+		e.opts.OnLogout(r.Context(), out)
+	}
+	location := e.provider.signOutURL(e.provider.live.Load(), host, idToken)
+	if location == "" {
+		location = signedOutPath
+	}
+	redirect(w, r, location)
+}
+
+// ownRequest says whether a request to sign out was meant: a browser says that it came from a page
+// of this host or was typed, or, when it says nothing, the Origin or the Referer do. A POST of a
+// client that sends none of these is not a browser's.
+func ownRequest(r *http.Request, host string) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "same-origin", "none":
+		return r.Header.Get("Sec-Fetch-Mode") != "no-cors"
+	case "":
+	default:
+		return false
+	}
+	if len(r.Header["Origin"]) > 0 {
+		return !crossOrigin(r, host)
+	}
+	if referer := r.Header.Get("Referer"); referer != "" {
+		u, err := url.Parse(referer)
+		return err == nil && u.Host != "" && canonicalHost(u.Host) == host
+	}
+	return r.Method == http.MethodPost
+}
+
+// end revokes the session here and its refresh token at the provider.
+func (e *endpoints) end(r *http.Request, host string) (out Logout, idToken string) {
+	s, p := e.sessions, e.provider
+	sess, err := s.read(p, host, e.opts.Cookies(r), s.now())
+	if err != nil || sess == nil {
+		return Logout{}, ""
+	}
+	s.revoked.add(sess.name, sess.end, s.now().Unix())
+	sess = s.latest(p, host, sess) // a refresh may have rotated the token since
+	out = Logout{SessionID: sess.name, Subject: sess.subject}
+	c, err := p.connected()
+	if err != nil {
+		out.Err = err
+		return out, sess.idToken
+	}
+	out.Err = p.revoke(r.Context(), c, sess.refresh)
+	return out, sess.idToken
+}
+
+func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
+	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	page{
+		Title: "You are signed out",
+		Text:  []string{"Your session on " + canonicalHost(r.Host) + " has ended. You can close this window."},
+		Label: "Sign in again", Href: e.provider.set.signIn,
+	}.write(w, r, http.StatusOK)
+}
+
+// fail answers with a page that says what went wrong and offers to try again.
+func (e *endpoints) fail(w http.ResponseWriter, r *http.Request, err error, change func(*page)) {
+	if e.opts.OnError != nil {
+		e.opts.OnError(r.Context(), err)
+	}
+	p := page{Title: "Signing in did not work", Label: "Try again", Href: e.provider.set.signIn}
+	status := http.StatusInternalServerError
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		refusal.Header(w.Header())
+		status, p.Reason = refusal.Status, refusal.Reason
+		if refusal.public != "" {
+			p.Text = []string{refusal.public}
+		}
+	}
+	if e.opts.RequestID != nil {
+		p.RequestID = e.opts.RequestID(r)
+	}
+	if change != nil {
+		change(&p)
+	}
+	p.write(w, r, status)
+}

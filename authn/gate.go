@@ -1,0 +1,331 @@
+package authn
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/authn/identity"
+)
+
+// Modes of a Rule.
+const (
+	// ModeAuthenticate signs people in.
+	ModeAuthenticate = "authenticate"
+	// ModeAllow lets everybody pass, and says who it is when somebody is signed in.
+	ModeAllow = "allow"
+	// ModeDeny answers 401 to requests without a session. As with ALB, a browser whose session has
+	// ended is sent to sign in instead.
+	ModeDeny = "deny"
+	// ModeToken wants a bearer access token and looks at no cookie.
+	ModeToken = "token"
+)
+
+// Rule is who may pass. The zero value signs people in and then lets all of them pass.
+type Rule struct {
+	Mode   string   // one of the modes; "" is ModeAuthenticate, and an unknown one lets nobody pass
+	Groups []string // any one of them; none means no group is asked for
+	Scopes []string // all of them
+}
+
+// Validate reports what is wrong with the rule.
+func (r Rule) Validate(report func(field, msg string)) {
+	switch r.Mode {
+	case "", ModeAuthenticate, ModeDeny, ModeToken:
+	case ModeAllow:
+		if len(r.Groups)+len(r.Scopes) > 0 {
+			report("", "groups and scopes want somebody signed in, and this lets everybody pass")
+		}
+	default:
+		report("mode", fmt.Sprintf("want authenticate, allow, deny or token, got %q", r.Mode))
+	}
+	for i, g := range r.Groups {
+		if g == "" {
+			report(fmt.Sprintf("groups[%d]", i), "want the name of a group")
+		}
+	}
+	for i, s := range r.Scopes {
+		if !validScope(s) {
+			report(fmt.Sprintf("scopes[%d]", i), fmt.Sprintf("want one scope without blanks, got %q", s))
+		}
+	}
+}
+
+// GateOptions are the surroundings of a Gate. Deny is required.
+type GateOptions struct {
+	// Deny answers a request that is refused. Headers that belong to the refusal, such as
+	// WWW-Authenticate and Retry-After, are set already.
+	Deny func(http.ResponseWriter, *http.Request, error)
+	// Cookies returns the cookies of a request, duplicates included; nil reads the Cookie header.
+	Cookies func(*http.Request) []*http.Cookie
+	// OnIdentity is told who makes a request, before it goes on.
+	OnIdentity func(context.Context, *identity.Identity)
+	// OnRefresh is told of every call to the token endpoint that renews a session.
+	OnRefresh func(context.Context, Refresh)
+	// OnRefuse is told why the gate answered by itself, with a redirect to the provider or with
+	// 401 and the address of the sign-in; Deny is not called then.
+	OnRefuse func(context.Context, error)
+	// RequestID is put into answers that the gate writes itself.
+	RequestID func(*http.Request) string
+	// Now is the clock; nil is that of the sessions.
+	Now func() time.Time
+}
+
+// Gate lets requests pass that satisfy a rule. It is safe for concurrent use.
+type Gate struct {
+	provider *Provider
+	sessions *Sessions
+	rule     Rule
+	opts     GateOptions
+}
+
+// NewGate returns a gate. It is cheap: there is one for each route and generation.
+func NewGate(p *Provider, s *Sessions, rule Rule, opts GateOptions) *Gate {
+	if opts.Cookies == nil {
+		opts.Cookies = (*http.Request).Cookies
+	}
+	if opts.Now == nil {
+		opts.Now = s.now
+	}
+	return &Gate{provider: p, sessions: s, rule: rule, opts: opts}
+}
+
+// Decision is what a gate thinks of a request.
+type Decision struct {
+	// Identity is who makes the request; nil is nobody.
+	Identity *identity.Identity
+	// Cookies are Set-Cookie lines for the answer: a renewed session, or the end of one that is not
+	// valid.
+	Cookies []string
+	// Login says that signing in would help.
+	Login bool
+}
+
+// Check decides about a request and writes nothing to the client. An error is a refusal, an *Error
+// but for the context's own. It may call the provider, to renew an access token or to fetch keys.
+func (g *Gate) Check(r *http.Request) (Decision, error) {
+	switch g.rule.Mode {
+	case "", ModeAuthenticate, ModeAllow, ModeDeny:
+		return g.checkSession(r)
+	case ModeToken:
+		id, err := g.checkToken(r)
+		return Decision{Identity: id}, err
+	}
+	return Decision{}, fail(ReasonUnhandled, http.StatusInternalServerError, "", "rule: unknown mode %q", g.rule.Mode)
+}
+
+func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
+	raw, refusal := bearerToken(r.Header)
+	if refusal != nil {
+		return nil, refusal
+	}
+	id, err := g.provider.bearer(r.Context(), raw)
+	if err != nil {
+		return nil, err
+	}
+	if !containsAll(id.Scopes, g.rule.Scopes) {
+		return nil, insufficientScope(g.rule.Scopes)
+	}
+	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) {
+		return nil, g.forbidden(id, "")
+	}
+	return id, nil
+}
+
+func (g *Gate) checkSession(r *http.Request) (Decision, error) {
+	host := canonicalHost(r.Host)
+	sess, d, err := g.session(r, host)
+	if err != nil {
+		return d, err
+	}
+	if sess == nil {
+		return g.nobody(d)
+	}
+	if webSocket(r) && crossOrigin(r, host) {
+		return d, errCrossOrigin
+	}
+	id := sess.identity
+	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) || !containsAll(id.Scopes, g.rule.Scopes) {
+		return d, g.forbidden(id, g.provider.set.signOut)
+	}
+	d.Identity = id
+	return d, nil
+}
+
+// session reads the session of the request, and renews its access token when that is due. Without
+// one it returns nil; the decision then has Cookies when cookies came that are none.
+func (g *Gate) session(r *http.Request, host string) (*session, Decision, error) {
+	now := g.opts.Now()
+	sess, err := g.sessions.read(g.provider, host, g.opts.Cookies(r), now)
+	if err != nil {
+		return nil, Decision{Cookies: g.sessions.clear}, nil
+	}
+	if sess == nil || !sess.due(now.Unix()) {
+		return sess, Decision{}, nil
+	}
+	next, cookies, err := g.sessions.renew(r.Context(), g.provider, host, sess, g.opts.OnRefresh)
+	switch {
+	case err == nil && g.sessions.revoked.has(sess.name), loginOver(err):
+		return nil, Decision{Cookies: g.sessions.clear}, nil
+	case err == nil:
+		return next, Decision{Cookies: cookies}, nil
+	case r.Context().Err() != nil:
+		return nil, Decision{}, &Error{
+			Reason: ReasonTokenTimeout, Status: http.StatusServiceUnavailable, RetryAfter: retryAfter,
+			err: fmt.Errorf("waiting for a refresh: %w", err),
+		}
+	case g.sessions.set.refuse:
+		return nil, Decision{}, &Error{
+			Reason: ReasonProviderUnavailable, Status: http.StatusServiceUnavailable, RetryAfter: retryAfter,
+			public: "Your session cannot be renewed at the moment. Please try again shortly.", err: err,
+		}
+	}
+	return sess, Decision{}, nil
+}
+
+// nobody decides about a request without a valid session. Whether cookies came that are none is all
+// that it may tell apart: why they are none stays ours (attack case O21).
+func (g *Gate) nobody(d Decision) (Decision, error) {
+	switch g.rule.Mode {
+	case ModeAllow:
+		if len(g.rule.Groups)+len(g.rule.Scopes) == 0 {
+			return d, nil
+		}
+	case ModeDeny:
+		d.Login = d.Cookies != nil
+		return d, errUnauthenticated
+	}
+	d.Login = true
+	return d, errUnauthenticated
+}
+
+func (g *Gate) forbidden(id *identity.Identity, signOut string) *Error {
+	account := id.Email
+	for _, name := range []string{id.Username, id.Subject} {
+		if account == "" {
+			account = name
+		}
+	}
+	return &Error{
+		Reason: ReasonForbidden, Status: http.StatusForbidden,
+		public:  fmt.Sprintf("You are signed in as %s, and this account may not open this page.", clip(account, 120)),
+		account: clip(account, 120), signOut: signOut,
+		err: fmt.Errorf("want a group of %q and scopes %q, got groups %q", g.rule.Groups, g.rule.Scopes,
+			clip(strings.Join(id.Groups, " "), 200)),
+	}
+}
+
+func containsAll(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// Wrap returns a handler that lets next have the requests that may pass, with the identity in their
+// context, and answers the others.
+func (g *Gate) Wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		d, err := g.Check(r)
+		for _, line := range d.Cookies {
+			w.Header().Add("Set-Cookie", line)
+		}
+		if err != nil {
+			g.refuse(w, r, d, err)
+			return
+		}
+		if d.Identity != nil {
+			ctx := identity.NewContext(r.Context(), d.Identity)
+			if g.opts.OnIdentity != nil {
+				g.opts.OnIdentity(ctx, d.Identity)
+			}
+			r = r.WithContext(ctx)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err error) {
+	if d.Login && navigation(r) {
+		location, cookie, beginErr := g.sessions.begin(g.provider, canonicalHost(r.Host), ownReturn(r), g.opts.Cookies(r))
+		if beginErr == nil {
+			g.told(r, err)
+			w.Header().Add("Set-Cookie", cookie)
+			redirect(w, r, location)
+			return
+		}
+		err = beginErr
+	} else if d.Login {
+		g.told(r, err)
+		g.askToLogin(w, r)
+		return
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		e.Header(w.Header())
+	}
+	g.opts.Deny(w, r, err)
+}
+
+func (g *Gate) told(r *http.Request, err error) {
+	if g.opts.OnRefuse != nil {
+		g.opts.OnRefuse(r.Context(), err)
+	}
+}
+
+// askToLogin answers a script: it can open the address in a window, but would get nowhere by
+// following a redirect to another origin.
+func (g *Gate) askToLogin(w http.ResponseWriter, r *http.Request) {
+	answer := struct {
+		Error     string `json:"error"`
+		Status    int    `json:"status"`
+		LoginURL  string `json:"login_url"`
+		RequestID string `json:"request_id,omitempty"`
+	}{
+		Error: "unauthenticated", Status: http.StatusUnauthorized,
+		LoginURL: withQuery(g.provider.set.signIn, []param{{"rd", pageOf(r, canonicalHost(r.Host))}}),
+	}
+	if g.opts.RequestID != nil {
+		answer.RequestID = g.opts.RequestID(r)
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		g.opts.Deny(w, r, err)
+		return
+	}
+	errUnauthenticated.Header(w.Header())
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusUnauthorized)
+	if r.Method != http.MethodHead {
+		w.Write(append(body, '\n'))
+	}
+}
+
+// redirect sends a browser elsewhere: 302 as ALB does, and 303 where 302 would leave open whether
+// the method stays (RFC 9110 section 15.4.4). location is made of escaped parts only; should a
+// line break have got into it all the same, nothing is sent.
+func redirect(w http.ResponseWriter, r *http.Request, location string) {
+	if strings.ContainsAny(location, "\r\n") {
+		http.Error(w, "bad redirect", http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Location", location)
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", "0")
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusFound)
+		return
+	}
+	w.WriteHeader(http.StatusSeeOther)
+}

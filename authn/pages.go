@@ -1,0 +1,95 @@
+package authn
+
+import (
+	"bytes"
+	"html/template"
+	"net/http"
+	"strconv"
+)
+
+// pageStyle is the whole style of our pages. PageStyleHash changes with it; a test holds them
+// together.
+const pageStyle = `:root{color-scheme:light dark;--bg:#f4f5f7;--card:#fff;--ink:#1b2430;--soft:#5b6675;--line:#dfe3e8;--accent:#1f5eff;--on:#fff}` +
+	`@media(prefers-color-scheme:dark){:root{--bg:#0f141b;--card:#181f29;--ink:#e8edf3;--soft:#9aa7b6;--line:#2a3441;--accent:#7aa2ff;--on:#0f141b}}` +
+	`*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;background:var(--bg);color:var(--ink);font:1rem/1.6 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}` +
+	`main{width:100%;max-width:27rem;background:var(--card);border:1px solid var(--line);border-radius:1rem;padding:2.25rem;box-shadow:0 1px 2px rgba(0,0,0,.04),0 12px 32px rgba(0,0,0,.06)}` +
+	`svg{display:block;width:2.5rem;height:2.5rem;color:var(--accent);margin-bottom:1.25rem}h1{font-size:1.4rem;line-height:1.25;margin:0 0 .5rem}p{margin:0 0 1rem;color:var(--soft)}` +
+	`blockquote{margin:0 0 1rem;padding:.6rem 1rem;border-left:3px solid var(--line);color:var(--soft);overflow-wrap:anywhere}` +
+	`a.button{display:inline-block;margin-top:.5rem;padding:.65rem 1.25rem;border-radius:.6rem;background:var(--accent);color:var(--on);font-weight:600;text-decoration:none}` +
+	`a.button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}a.quiet{margin-left:1rem;color:var(--soft)}` +
+	`footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}`
+
+// PageStyleHash is the CSP source of the inline style of the pages that this package answers with.
+const PageStyleHash = "'sha256-Z8bMPRUrXdIHAPSYv9llLqnweP5jVQqj7+OJIYhDRbY='"
+
+// PageCSP is the Content-Security-Policy that they are sent with: no script, nothing from elsewhere.
+const PageCSP = "default-src 'none'; style-src " + PageStyleHash + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+{{- if .Refresh}}
+<meta http-equiv="refresh" content="0; url={{.Refresh}}">
+{{- end}}
+<title>{{.Title}}</title>
+<style>` + pageStyle + `</style>
+</head>
+<body>
+<main>
+<svg viewBox="0 0 40 40" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M5 36V18L20 5l15 13v18"/><path d="M14 36V24a6 6 0 0 1 12 0v12"/><path d="M3 36h34"/></svg>
+<h1>{{.Title}}</h1>
+{{- range .Text}}
+<p>{{.}}</p>
+{{- end}}
+{{- if .Quote}}
+<p>The sign-in service said:</p>
+<blockquote>{{.Quote}}</blockquote>
+{{- end}}
+{{- if .Href}}
+<a class="button" href="{{.Href}}">{{.Label}}</a>
+{{- end}}
+{{- if .QuietHref}}
+<a class="quiet" href="{{.QuietHref}}">{{.QuietLabel}}</a>
+{{- end}}
+{{- if or .Reason .RequestID}}
+<footer>{{if .Reason}}Reason: {{.Reason}}{{end}}{{if and .Reason .RequestID}}<br>{{end}}{{if .RequestID}}Request: {{.RequestID}}{{end}}</footer>
+{{- end}}
+</main>
+</body>
+</html>
+`))
+
+// page is what a person reads. All of it is escaped.
+type page struct {
+	Title                 string
+	Text                  []string
+	Quote                 string
+	Label, Href           string
+	QuietLabel, QuietHref string
+	Refresh               string
+	Reason, RequestID     string
+}
+
+// write answers with the page. It names no one and may not be stored.
+func (p page) write(w http.ResponseWriter, r *http.Request, status int) {
+	var buf bytes.Buffer
+	if err := pageTemplate.Execute(&buf, p); err != nil {
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", PageCSP)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin") // signing out looks at it in browsers without Fetch Metadata
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		w.Write(buf.Bytes())
+	}
+}

@@ -1,0 +1,130 @@
+package authn
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+)
+
+const (
+	// loginTimeout is how long somebody may take at the provider; ALB's is 15 minutes too.
+	loginTimeout = 15 * time.Minute
+	// maxPending is how many logins may be under way in one browser. The oldest gives way, so
+	// that a tab that reloads itself cannot fill the cookie.
+	maxPending = 5
+	// maxLoginCookie keeps the cookie below what browsers take (4,096 bytes with its name).
+	maxLoginCookie = 3800
+
+	pendingVersion = 1
+)
+
+// pendingLogin is a login that has gone to the provider and not come back.
+type pendingLogin struct {
+	state    loginState
+	nonce    [16]byte
+	verifier [32]byte
+	started  int64 // Unix seconds
+	back     string
+}
+
+func newPendingLogin(now time.Time, back string) pendingLogin {
+	l := pendingLogin{started: now.Unix(), back: back}
+	rand.Read(l.state[:])
+	rand.Read(l.nonce[:])
+	rand.Read(l.verifier[:])
+	return l
+}
+
+func (l *pendingLogin) stateText() string { return base64.RawURLEncoding.EncodeToString(l.state[:]) }
+
+func (l *pendingLogin) nonceText() string { return base64.RawURLEncoding.EncodeToString(l.nonce[:]) }
+
+// verifierText is the PKCE verifier: 32 random octets in base64url (RFC 7636 section 4.1).
+func (l *pendingLogin) verifierText() string {
+	return base64.RawURLEncoding.EncodeToString(l.verifier[:])
+}
+
+func (l *pendingLogin) expired(now time.Time) bool {
+	age := now.Unix() - l.started
+	return age > int64(loginTimeout/time.Second) || age < -int64(skew/time.Second)
+}
+
+// pendingLogins is the content of the login cookie, oldest first.
+type pendingLogins []pendingLogin
+
+// find returns the index of the login with this state, or -1, in a time that does not depend on
+// how much of it is right.
+func (p pendingLogins) find(state string) int {
+	found := -1
+	for i := range p {
+		if subtle.ConstantTimeCompare([]byte(p[i].stateText()), []byte(state)) == 1 {
+			found = i
+		}
+	}
+	return found
+}
+
+// without returns the logins but for one.
+func (p pendingLogins) without(i int) pendingLogins {
+	return append(append(pendingLogins(nil), p[:i]...), p[i+1:]...)
+}
+
+// live returns the logins that can still come back.
+func (p pendingLogins) live(now time.Time) pendingLogins {
+	var live pendingLogins
+	for _, l := range p {
+		if !l.expired(now) {
+			live = append(live, l)
+		}
+	}
+	return live
+}
+
+func (p pendingLogins) append(b []byte) []byte {
+	b = append(b, pendingVersion, byte(len(p)))
+	for i := range p {
+		b = append(b, p[i].state[:]...)
+		b = append(b, p[i].nonce[:]...)
+		b = append(b, p[i].verifier[:]...)
+		b = binary.AppendVarint(b, p[i].started)
+		b = appendText(b, p[i].back)
+	}
+	return b
+}
+
+func parsePending(b []byte) (pendingLogins, error) {
+	r := &reader{b: b}
+	head := r.take(2)
+	if r.err != nil || head[0] != pendingVersion || head[1] > maxPending {
+		return nil, errBinary
+	}
+	var p pendingLogins
+	for range head[1] {
+		var l pendingLogin
+		copy(l.state[:], r.take(uint64(len(l.state))))
+		copy(l.nonce[:], r.take(uint64(len(l.nonce))))
+		copy(l.verifier[:], r.take(uint64(len(l.verifier))))
+		l.started = r.int()
+		l.back = r.text()
+		p = append(p, l)
+	}
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// sealPending seals as many logins as fit, the newest first of all. One always fits, since maxReturn
+// bounds its path.
+func (s *Sessions) sealPending(name string, p pendingLogins) (string, error) {
+	p = p[max(0, len(p)-maxPending):]
+	for {
+		value, err := s.seal.seal(name, p.append(nil))
+		if err != nil || len(value) <= maxLoginCookie || len(p) == 1 {
+			return value, err
+		}
+		p = p[1:]
+	}
+}

@@ -1,0 +1,260 @@
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/go-jose/go-jose/v4"
+	"golang.org/x/oauth2"
+
+	"gatehouse/authn/identity"
+)
+
+// maxTokens bounds the cache of verified bearer tokens, in bytes of token and claims.
+const maxTokens = 32 << 20
+
+// Provider is the identity provider of one login section: Cognito or an OpenID provider. It is safe
+// for concurrent use.
+type Provider struct {
+	set     settings
+	client  *http.Client
+	timeout time.Duration // of one call
+	now     func() time.Time
+	live    atomic.Pointer[connection]
+	tokens  *cache[[sha256.Size]byte, *identity.Identity]
+	// down is the Unix time until which refreshes are not tried, after one that got no answer; 0
+	// when the last one did.
+	down atomic.Int64
+}
+
+// connection is what discovery found. It is immutable but for the keys.
+type connection struct {
+	oauth      oauth2.Config
+	userinfo   string // "" when there is none
+	revocation string
+	endSession string
+	keys       *keySet
+	verifier   *oidc.IDTokenVerifier
+	issParam   bool // the provider always sends iss with the code (RFC 9207)
+}
+
+// ProviderOptions are the surroundings of a Provider. The zero value is fine.
+type ProviderOptions struct {
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Roots are the only authorities trusted when the configuration names no CA file; nil is the
+	// system's.
+	Roots *x509.CertPool
+	// Timeout is how long one call to the provider may take; 0 is 5 s, as with ALB.
+	Timeout time.Duration
+}
+
+// NewProvider returns a provider that is not connected. It reads the CA file, if there is one, and
+// does no network.
+func NewProvider(cfg Config, opts ProviderOptions) (*Provider, error) {
+	set, err := check(cfg.resolve)
+	if err != nil {
+		return nil, fmt.Errorf("login: %w", err)
+	}
+	roots := opts.Roots
+	if set.ca != "" {
+		if roots, err = loadRoots(set.ca); err != nil {
+			return nil, fmt.Errorf("login: %w", err)
+		}
+	}
+	if opts.Timeout <= 0 {
+		opts.Timeout = callTimeout
+	}
+	p := &Provider{
+		set: set, client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
+		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens),
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	return p, nil
+}
+
+// Issuer returns the issuer as configured, which is also what every token must say.
+func (p *Provider) Issuer() string { return p.set.issuer }
+
+// Callback returns the path of the redirect URI.
+func (p *Provider) Callback() string { return p.set.callback }
+
+// Ready says whether Connect has succeeded.
+func (p *Provider) Ready() bool { return p.live.Load() != nil }
+
+// Close closes connections that are idle. The provider stays usable.
+func (p *Provider) Close() { p.client.CloseIdleConnections() }
+
+// Connect reads the provider's discovery document and its keys, once each. On success the provider
+// is ready; on failure it stays what it was. The error names the address and holds no secret.
+func (p *Provider) Connect(ctx context.Context) error {
+	c, err := p.discover(oidc.ClientContext(ctx, p.client))
+	if err != nil {
+		return fmt.Errorf("provider %s: %w", p.set.issuer, err)
+	}
+	if err := c.keys.first(ctx); err != nil {
+		return fmt.Errorf("provider %s: %w", p.set.issuer, err)
+	}
+	p.live.Store(c)
+	return nil
+}
+
+// metadata is what go-oidc leaves to us of a discovery document. Members are read by name and the
+// rest is ignored: AWS says that some may be added at any time.
+type metadata struct {
+	JWKS       string   `json:"jwks_uri"`
+	Revocation string   `json:"revocation_endpoint"`
+	EndSession string   `json:"end_session_endpoint"`
+	Algorithms []string `json:"id_token_signing_alg_values_supported"`
+	IssParam   bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+func (p *Provider) discover(ctx context.Context) (*connection, error) {
+	op, err := oidc.NewProvider(ctx, p.set.issuer)
+	if err != nil {
+		var mismatch *oidc.IssuerMismatchError
+		if errors.As(err, &mismatch) {
+			return nil, fmt.Errorf("discovery: issuer: want %q, got %q", p.set.issuer, clip(mismatch.Discovered, 200))
+		}
+		return nil, fmt.Errorf("discovery: %s", clip(err.Error(), 300)) // it may quote the whole answer
+	}
+	var m metadata
+	if err := op.Claims(&m); err != nil {
+		return nil, fmt.Errorf("discovery: %s", clip(err.Error(), 300))
+	}
+	c := &connection{
+		userinfo: op.UserInfoEndpoint(), revocation: m.Revocation, endSession: m.EndSession, issParam: m.IssParam,
+		oauth: oauth2.Config{
+			ClientID: p.set.clientID, ClientSecret: p.set.clientSecret,
+			Scopes: p.set.scopes, Endpoint: op.Endpoint(),
+		},
+	}
+	if p.set.cognito {
+		c.cognitoEndpoints(p.set.domain)
+	}
+	c.oauth.Endpoint.AuthStyle = p.set.authStyle
+	algs := p.algorithms(m.Algorithms)
+	c.keys = &keySet{url: m.JWKS, client: p.client, now: p.now, algs: algs}
+	c.verifier = oidc.NewVerifier(p.set.issuer, c.keys, &oidc.Config{
+		SkipClientIDCheck:    true, // token.go looks at aud, azp and client_id itself
+		SupportedSigningAlgs: algNames(algs),
+		Now:                  func() time.Time { return p.now().Add(-skew) },
+	})
+	return c, c.check()
+}
+
+// cognitoEndpoints takes the endpoints from the pool's domain: old discovery documents lack
+// revocation_endpoint and end_session_endpoint, and Cognito's /logout is not an OpenID
+// end_session_endpoint (https://docs.aws.amazon.com/cognito/latest/developerguide/logout-endpoint.html).
+func (c *connection) cognitoEndpoints(domain string) {
+	c.oauth.Endpoint.AuthURL = domain + "/oauth2/authorize"
+	c.oauth.Endpoint.TokenURL = domain + "/oauth2/token"
+	c.userinfo = domain + "/oauth2/userInfo"
+	c.revocation = domain + "/oauth2/revoke"
+	c.endSession = domain + "/logout"
+}
+
+func (c *connection) check() error {
+	required := map[string]string{
+		"authorization_endpoint": c.oauth.Endpoint.AuthURL,
+		"token_endpoint":         c.oauth.Endpoint.TokenURL,
+		"jwks_uri":               c.keys.url,
+	}
+	for name, value := range map[string]string{
+		"userinfo_endpoint": c.userinfo, "revocation_endpoint": c.revocation, "end_session_endpoint": c.endSession,
+	} {
+		if value != "" {
+			required[name] = value
+		}
+	}
+	for name, value := range required {
+		if _, err := secureURL(value); err != nil {
+			return fmt.Errorf("discovery: %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// algorithms pins what may sign: RS256 for Cognito, otherwise what discovery announces of the
+// asymmetric ones. Never "none" and never HS*, whatever is announced.
+func (p *Provider) algorithms(announced []string) []jose.SignatureAlgorithm {
+	known := []jose.SignatureAlgorithm{
+		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
+		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+	}
+	var algs []jose.SignatureAlgorithm
+	for _, alg := range known {
+		if !p.set.cognito && slices.Contains(announced, string(alg)) {
+			algs = append(algs, alg)
+		}
+	}
+	if len(algs) == 0 {
+		algs = []jose.SignatureAlgorithm{jose.RS256}
+	}
+	return algs
+}
+
+func algNames(algs []jose.SignatureAlgorithm) []string {
+	names := make([]string, len(algs))
+	for i, alg := range algs {
+		names[i] = string(alg)
+	}
+	return names
+}
+
+// connected returns the connection, or ErrProviderUnavailable.
+func (p *Provider) connected() (*connection, error) {
+	if c := p.live.Load(); c != nil {
+		return c, nil
+	}
+	return nil, ErrProviderUnavailable
+}
+
+// redirectURI is where the provider sends people back to: ALB's, on the host they came to.
+func (p *Provider) redirectURI(host string) string { return "https://" + host + p.set.callback }
+
+// authorizeURL returns the address of the provider's sign-in page. The parameters are in ALB's
+// order, which some tests of migrated apps look at; blanks are %20.
+func (p *Provider) authorizeURL(c *connection, host string, login *pendingLogin) string {
+	params := append([]param{
+		{"client_id", p.set.clientID},
+		{"redirect_uri", p.redirectURI(host)},
+		{"response_type", "code"},
+		{"scope", strings.Join(p.set.scopes, " ")},
+		{"state", login.stateText()},
+		{"nonce", login.nonceText()},
+		{"code_challenge", oauth2.S256ChallengeFromVerifier(login.verifierText())},
+		{"code_challenge_method", "S256"},
+	}, p.set.extra...)
+	return withQuery(c.oauth.Endpoint.AuthURL, params)
+}
+
+// signOutURL returns where a signed-out browser goes so that the provider forgets it too, or "".
+func (p *Provider) signOutURL(c *connection, host, idToken string) string {
+	if c == nil || c.endSession == "" {
+		return ""
+	}
+	after := p.set.afterSignOut
+	if after == "" {
+		after = "https://" + host + signedOutPath
+	}
+	if p.set.cognito {
+		return withQuery(c.endSession, []param{{"client_id", p.set.clientID}, {"logout_uri", after}})
+	}
+	params := []param{{"client_id", p.set.clientID}, {"post_logout_redirect_uri", after}}
+	if idToken != "" {
+		params = append([]param{{"id_token_hint", idToken}}, params...)
+	}
+	return withQuery(c.endSession, params)
+}

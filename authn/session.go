@@ -1,0 +1,150 @@
+package authn
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+
+	"gatehouse/authn/identity"
+)
+
+const sessionVersion = 1
+
+// session is a login as the cookie keeps it. It is immutable once it is in use, and so is the
+// identity that it stands for.
+type session struct {
+	id       [16]byte
+	subject  string
+	username string
+	email    string
+	verified bool // the e-mail address
+	groups   []string
+	scopes   []string
+	authTime int64 // this and the following in Unix seconds
+	start    int64
+	end      int64 // absolute
+	renewed  int64 // when the access token was issued to us
+	expires  int64 // of the access token
+	access   string
+	refresh  string // "" when the provider gave none
+	idToken  string // kept only where signing out needs it
+	claims   []byte
+
+	identity *identity.Identity
+	name     string // of the id, in text
+}
+
+func (s *session) append(b []byte) []byte {
+	b = append(b, sessionVersion)
+	b = append(b, s.id[:]...)
+	flags := byte(0)
+	if s.verified {
+		flags = 1
+	}
+	b = append(b, flags)
+	for _, t := range []int64{s.authTime, s.start, s.end, s.renewed, s.expires} {
+		b = binary.AppendVarint(b, t)
+	}
+	b = appendTexts(b, s.groups)
+	b = appendTexts(b, s.scopes)
+	for _, t := range []string{s.subject, s.username, s.email, s.access, s.refresh, s.idToken, string(s.claims)} {
+		b = appendText(b, t)
+	}
+	return b
+}
+
+func parseSession(b []byte) (*session, error) {
+	r := &reader{b: b}
+	if head := r.take(1); r.err != nil || head[0] != sessionVersion {
+		return nil, errBinary
+	}
+	s := &session{}
+	copy(s.id[:], r.take(uint64(len(s.id))))
+	if flags := r.take(1); r.err == nil {
+		if flags[0] > 1 {
+			return nil, errBinary
+		}
+		s.verified = flags[0] == 1
+	}
+	for _, t := range []*int64{&s.authTime, &s.start, &s.end, &s.renewed, &s.expires} {
+		*t = r.int()
+	}
+	s.groups = r.texts()
+	s.scopes = r.texts()
+	for _, t := range []*string{&s.subject, &s.username, &s.email, &s.access, &s.refresh, &s.idToken} {
+		*t = r.text()
+	}
+	s.claims = []byte(r.text())
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if s.subject == "" {
+		return nil, errBinary
+	}
+	return s, nil
+}
+
+// finish makes the identity that requests of the session carry.
+func (s *session) finish(p *Provider) *session {
+	s.name = base64.RawURLEncoding.EncodeToString(s.id[:])
+	s.identity = &identity.Identity{
+		Issuer: p.set.issuer, ClientID: p.set.clientID,
+		Subject: s.subject, Username: s.username, Email: s.email, EmailVerified: s.verified,
+		Groups: s.groups, Scopes: s.scopes,
+		AuthTime: time.Unix(s.authTime, 0), Expires: time.Unix(s.end, 0),
+		SessionID: s.name, AccessToken: s.access, Claims: s.claims,
+	}
+	return s
+}
+
+// weight is what the session costs in memory, about.
+func (s *session) weight() int {
+	return 512 + len(s.access) + len(s.refresh) + len(s.idToken) + 2*len(s.claims)
+}
+
+// due says whether the access token needs renewing: it has run out, or will within a tenth of its
+// life and half a minute, so that the upstream does not get one that dies on the way.
+func (s *session) due(now int64) bool {
+	if s.refresh == "" {
+		return false // lives until its absolute end, as with ALB
+	}
+	early := min((s.expires-s.renewed)/10, 30)
+	return now >= s.expires-early
+}
+
+// take puts what a login or a refresh brought into the session.
+func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) error {
+	s.access, s.refresh, s.scopes = t.access, t.refresh, t.scopes
+	s.expires, s.renewed = t.expires.Unix(), p.now().Unix()
+	if t.id != nil {
+		s.subject, s.username = t.id.subject, t.id.username
+		s.authTime, s.groups = t.id.authTime.Unix(), t.id.groups
+		s.email, _ = t.id.members.text("email")
+		s.verified = t.id.members.flag("email_verified")
+		if !p.set.cognito && c.endSession != "" {
+			s.idToken = t.idRaw
+		}
+	}
+	if userinfo == nil {
+		return nil
+	}
+	s.claims = userinfo
+	members, err := parseObject(userinfo)
+	if err != nil {
+		return err
+	}
+	if email, ok := members.text("email"); ok {
+		s.email, s.verified = email, members.flag("email_verified")
+	}
+	s.verified = s.verified && s.email != ""
+	if name, ok := members.text("preferred_username"); ok && s.username == "" {
+		s.username = name
+	}
+	// Groups come from the ID token; a provider that puts them into userinfo only is served too.
+	if t.id == nil || !t.id.hasGroup {
+		if groups, err := members.list(p.set.groupsClaim); err == nil && members.has(p.set.groupsClaim) {
+			s.groups = groups
+		}
+	}
+	return nil
+}

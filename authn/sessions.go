@@ -1,0 +1,328 @@
+package authn
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// maxCached bounds the cache of opened cookies, in bytes of what they hold.
+	maxCached = 64 << 20
+	// maxUsed bounds the memory of callbacks that have been. Only a login that this gateway began
+	// can enter one.
+	maxUsed = 1 << 15
+	// maxBegun bounds the memory of where logins want to go, in bytes.
+	maxBegun = 8 << 20
+)
+
+// Sessions keeps logins in encrypted cookies. It holds what has to outlive a request, and a
+// configuration: sessions that were ended, refreshes under way, cookies that were opened before.
+// It is safe for concurrent use.
+type Sessions struct {
+	set   sessionSettings
+	seal  *sealer
+	now   func() time.Time
+	clear []string // Set-Cookie lines that delete every shard
+	*memory
+}
+
+// memory is what With hands on.
+type memory struct {
+	opened  *cache[openedKey, *opened]
+	seed    maphash.Seed // of openedKey
+	revoked *revocations
+	used    *cache[loginState, struct{}]
+	// begun says where a login wanted to go even when its cookie has given way to a later one, as
+	// when twenty tabs are restored at once. It is a courtesy: nothing is decided by it.
+	begun   *cache[loginState, string]
+	renewal *renewals
+}
+
+type loginState [16]byte
+
+// SessionsOptions are the surroundings of Sessions. The zero value is fine.
+type SessionsOptions struct {
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// NewSessions returns sessions sealed with the configured keys, or, when there is none, with one
+// derived from secret, which must then be at least 32 bytes.
+func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessions, error) {
+	m := &memory{
+		opened:  newCache[openedKey, *opened](maxCached),
+		seed:    maphash.MakeSeed(),
+		revoked: newRevocations(maxRevoked),
+		used:    newCache[loginState, struct{}](maxUsed),
+		begun:   newCache[loginState, string](maxBegun),
+		renewal: newRenewals(),
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return newSessions(cfg, secret, opts.Now, m)
+}
+
+// With returns sessions for another configuration that know what these know: a reload neither
+// brings back who has signed out nor repeats a refresh. Cookies that were opened before are opened
+// again, since they may have been sealed with a key that is gone.
+func (s *Sessions) With(cfg SessionConfig, secret []byte) (*Sessions, error) {
+	m := &memory{
+		opened:  newCache[openedKey, *opened](maxCached),
+		seed:    maphash.MakeSeed(),
+		revoked: s.revoked, used: s.used, begun: s.begun, renewal: s.renewal,
+	}
+	return newSessions(cfg, secret, s.now, m)
+}
+
+func newSessions(cfg SessionConfig, secret []byte, now func() time.Time, m *memory) (*Sessions, error) {
+	set, err := check(cfg.resolve)
+	if err != nil {
+		return nil, fmt.Errorf("session: %w", err)
+	}
+	var secrets [][]byte
+	for _, key := range set.keys {
+		secrets = append(secrets, []byte(key))
+	}
+	if len(secrets) == 0 {
+		secrets = [][]byte{secret}
+	}
+	seal, err := newSealer(secrets)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sessions{set: set, seal: seal, now: now, memory: m}
+	for i := range maxShards {
+		s.clear = append(s.clear, setCookie(s.shardName(i), "", 0, set.sameSite))
+	}
+	return s, nil
+}
+
+func (s *Sessions) shardName(i int) string { return s.set.cookie + "-" + string(rune('0'+i)) }
+
+func (s *Sessions) loginName() string { return s.set.cookie + "-login" }
+
+// OwnCookie says whether a cookie is one of ours, in any case: a shard of the session, the login
+// cookie, or the bare name. Such cookies are taken out of the request before anybody else reads it.
+func (s *Sessions) OwnCookie(name string) bool {
+	n := len(s.set.cookie)
+	if len(name) < n || !strings.EqualFold(name[:n], s.set.cookie) {
+		return false
+	}
+	switch rest := name[n:]; {
+	case rest == "", strings.EqualFold(rest, "-login"):
+		return true
+	case len(rest) == 2:
+		return rest[0] == '-' && rest[1] >= '0' && rest[1] <= '9'
+	}
+	return false
+}
+
+// errNoSession is why cookies were there and no session.
+var errNoSession = errors.New("the session is not valid")
+
+// read returns the session of a request. It is nil without an error when no cookie of ours came;
+// every cookie that is no session gives errNoSession.
+func (s *Sessions) read(p *Provider, host string, cookies []*http.Cookie, now time.Time) (*session, error) {
+	shards := s.collect(cookies)
+	if !shards.any {
+		return nil, nil
+	}
+	key := s.openedKey(host, &shards)
+	var sess *session
+	if o, ok := s.opened.get(key); ok && o.is(p, host, &shards) {
+		sess = o.sess
+	} else {
+		value, joined := shards.join()
+		if !joined {
+			return nil, errNoSession
+		}
+		b, err := s.seal.open(p.binding("session", s.set.cookie, host), value)
+		if err != nil {
+			return nil, errNoSession
+		}
+		if sess, err = parseSession(b); err != nil {
+			return nil, errNoSession
+		}
+		sess.finish(p)
+		s.remember(p, host, &shards, key, sess)
+	}
+	if now.Unix() >= sess.end || s.revoked.has(sess.name) || shards.twice {
+		return nil, errNoSession
+	}
+	return sess, nil
+}
+
+// forget ends the session that a request carries, if it carries one.
+func (s *Sessions) forget(p *Provider, host string, cookies []*http.Cookie) {
+	now := s.now()
+	if sess, err := s.read(p, host, cookies, now); err == nil && sess != nil {
+		s.revoked.add(sess.name, sess.end, now.Unix())
+	}
+}
+
+// openedKey finds an opened cookie: a keyed hash of the host and of each shard. It only finds; what
+// decides is that the values are equal, in opened.is. Nobody outside can make two values meet, so
+// the time that the comparison takes tells nothing.
+type openedKey [maxShards + 1]uint64
+
+// opened is a cookie that was opened, and what it was bound to.
+type opened struct {
+	host, issuer, client string
+	values               [maxShards]string
+	sess                 *session
+}
+
+func (s *Sessions) openedKey(host string, shards *presented) (key openedKey) {
+	key[maxShards] = maphash.String(s.seed, host)
+	for i, v := range shards.values {
+		if v != "" {
+			key[i] = maphash.String(s.seed, v)
+		}
+	}
+	return key
+}
+
+func (o *opened) is(p *Provider, host string, shards *presented) bool {
+	return o.values == shards.values && o.host == host && o.issuer == p.set.issuer && o.client == p.set.clientID
+}
+
+// remember keeps an opened cookie. The values are copied: they are parts of a whole header.
+func (s *Sessions) remember(p *Provider, host string, shards *presented, key openedKey, sess *session) {
+	o := &opened{host: strings.Clone(host), issuer: p.set.issuer, client: p.set.clientID, sess: sess}
+	weight := sess.weight()
+	for i, v := range shards.values {
+		o.values[i] = strings.Clone(v)
+		weight += len(v)
+	}
+	s.opened.put(key, o, weight)
+}
+
+// write returns the Set-Cookie lines of a session: its shards, and deletions for the rest.
+func (s *Sessions) write(p *Provider, host string, sess *session) ([]string, error) {
+	shards, err := s.shards(p, host, sess)
+	if err != nil {
+		return nil, err
+	}
+	life := time.Duration(sess.end-s.now().Unix()) * time.Second
+	lines := make([]string, maxShards)
+	copy(lines, s.clear)
+	for i, v := range shards {
+		lines[i] = setCookie(s.shardName(i), v, life, s.set.sameSite)
+	}
+	return lines, nil
+}
+
+// shards seals a session. When it is too large, the ID token, which only makes signing out
+// smoother, is the first thing left out.
+func (s *Sessions) shards(p *Provider, host string, sess *session) ([]string, error) {
+	for {
+		value, err := s.seal.seal(p.binding("session", s.set.cookie, host), sess.append(nil))
+		if err != nil {
+			return nil, fail(ReasonUnhandled, http.StatusInternalServerError, publicTryAgain, "%w", err)
+		}
+		if shards, ok := split(value); ok {
+			return shards, nil
+		}
+		if sess.idToken == "" {
+			return nil, fail(ReasonTooLarge, http.StatusInternalServerError,
+				"Your account holds more data than this site can take. Please tell its operator.",
+				"session: want at most %d cookies of %d bytes, got %d bytes", maxShards, shardSize, len(value))
+		}
+		sess.idToken = ""
+	}
+}
+
+// newSession makes the session of a login. Its id is new, whatever the browser had before.
+func (s *Sessions) newSession(p *Provider, c *connection, t *tokens, userinfo []byte) (*session, error) {
+	now := s.now()
+	sess := &session{start: now.Unix(), end: now.Add(s.set.timeout).Unix()}
+	rand.Read(sess.id[:])
+	if err := sess.take(p, c, t, userinfo); err != nil {
+		return nil, err
+	}
+	return sess.finish(p), nil
+}
+
+// pending opens the login cookie. ok is false when there is none or it does not open; present says
+// which.
+func (s *Sessions) pending(p *Provider, host string, cookies []*http.Cookie) (logins pendingLogins, present, ok bool) {
+	name, value := s.loginName(), ""
+	for _, c := range cookies {
+		if c.Name != name {
+			continue
+		}
+		if present {
+			return nil, true, false // twice
+		}
+		present, value = true, c.Value
+	}
+	if value == "" {
+		return nil, false, false
+	}
+	if len(value) > maxLoginCookie {
+		return nil, true, false
+	}
+	b, err := s.seal.open(p.binding("login", s.set.cookie, host), value)
+	if err != nil {
+		return nil, true, false
+	}
+	logins, err = parsePending(b)
+	return logins, true, err == nil
+}
+
+// setPending returns the Set-Cookie line of the login cookie; without logins it deletes it.
+func (s *Sessions) setPending(p *Provider, host string, logins pendingLogins) (string, error) {
+	sameSite := "Lax" // Strict would keep it from coming back with the provider's redirect
+	if s.set.sameSite == "None" {
+		sameSite = "None"
+	}
+	if len(logins) == 0 {
+		return setCookie(s.loginName(), "", 0, sameSite), nil
+	}
+	value, err := s.sealPending(p.binding("login", s.set.cookie, host), logins)
+	if err != nil {
+		return "", fail(ReasonUnhandled, http.StatusInternalServerError, publicTryAgain, "%w", err)
+	}
+	return setCookie(s.loginName(), value, loginTimeout, sameSite), nil
+}
+
+// begin starts a login: the provider's address to go to, and the cookie to set.
+func (s *Sessions) begin(p *Provider, host, back string, cookies []*http.Cookie) (location, cookie string, err error) {
+	c, err := p.connected()
+	if err != nil {
+		return "", "", err
+	}
+	now := s.now()
+	logins, _, _ := s.pending(p, host, cookies)
+	login := newPendingLogin(now, back)
+	cookie, err = s.setPending(p, host, append(logins.live(now), login))
+	if err != nil {
+		return "", "", err
+	}
+	s.begun.put(login.state, back, 64+len(back))
+	return p.authorizeURL(c, host, &login), cookie, nil
+}
+
+// wanted returns where the login with this state wanted to go, or "/" when that is forgotten.
+func (s *Sessions) wanted(state string) string {
+	b, err := decodeSegment(state)
+	if err != nil || len(b) != len(loginState{}) {
+		return "/"
+	}
+	if back, ok := s.begun.get(loginState(b)); ok {
+		return back
+	}
+	return "/"
+}
+
+// spend marks a state as used and reports whether it was the first to do so.
+func (s *Sessions) spend(l *pendingLogin) bool {
+	_, first := s.used.add(l.state, struct{}{}, 1)
+	return first
+}

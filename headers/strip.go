@@ -1,0 +1,146 @@
+package headers
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// ownPrefixes are the header families that only the gateway may send: the identity that it signed,
+// what it learnt from the client's certificate and handshake, and its firewall's verdict. AWS lets a
+// client's own pass where it sets none; stripping them everywhere breaks no correct application.
+var ownPrefixes = [...]string{"x_amzn_oidc_", "x_amzn_mtls_", "x_amzn_tls_", "x_amzn_waf_"}
+
+// foreignPrefixes and foreignNames are the headers in which other gateways tell an application who
+// is calling. An application that moved here may still believe them, so a client may not send
+// them, unless AssertionConfig.Pass says so. All are folded.
+var (
+	foreignPrefixes = [...]string{
+		"cf_access_",                 // Cloudflare Access
+		"ssl_client_",                // nginx and Apache: the client's certificate
+		"tailscale_user_",            // tailscale serve
+		"x_anonymous_consumer",       // Kong
+		"x_apigateway_api_userinfo",  // Google API Gateway
+		"x_auth_request_",            // oauth2-proxy behind auth_request
+		"x_authenticated_",           // Kong and home-grown gateways: -User, -UserId, -Groups
+		"x_authentik_",               // authentik
+		"x_consumer_",                // Kong
+		"x_endpoint_api_userinfo",    // Google Cloud Endpoints
+		"x_forwarded_client_cert",    // Envoy
+		"x_forwarded_tls_client_",    // Traefik: -cert and -cert-info
+		"x_goog_authenticated_user_", // Google's Identity-Aware Proxy
+		"x_goog_iap_",                // the same, signed
+		"x_middleware_subrequest",    // Next.js: skips its own checks (CVE-2025-29927); with -id
+		"x_ms_client_principal",      // Azure App Service: the object, -id, -name, -idp
+		"x_ms_token_",                // the same: provider tokens
+		"x_pomerium_",                // Pomerium
+		"x_ssl_client_",              // HAProxy and others: the client's certificate
+		"x_vouch_",                   // Vouch Proxy
+	}
+	foreignNames = [...]string{
+		"remote_email", "remote_groups", "remote_name", "remote_user", // Authelia, Apache, CGI itself
+		"x_remote_email", "x_remote_group", "x_remote_groups", "x_remote_user",
+		"x_auth_email", "x_auth_groups", "x_auth_user", "x_auth_username",
+		"x_forwarded_access_token", "x_forwarded_email", "x_forwarded_groups", "x_forwarded_preferred_username", "x_forwarded_user", // oauth2-proxy
+		"x_webauth_email", "x_webauth_groups", "x_webauth_user", // Grafana
+		"x_arr_clientcert", "x_client_cert", "x_client_dn", "x_client_verify", // IIS, HAProxy: the client's certificate
+		"x_gateway_identity",
+	}
+)
+
+// isForeignIdentity reports whether a folded name is one of other gateways' identity headers.
+func isForeignIdentity(folded string) bool {
+	return slices.Contains(foreignNames[:], folded) ||
+		slices.ContainsFunc(foreignPrefixes[:], func(prefix string) bool { return strings.HasPrefix(folded, prefix) })
+}
+
+// A stripper deletes the headers that clients may not send. It is immutable.
+type stripper struct {
+	rules [256]stripRules // by the folded first byte of the name
+	pass  []string
+}
+
+type stripRules struct {
+	prefixes []string // folded; Pass does not except these
+	foreign  []string // folded prefixes; Pass excepts
+	names    []string // folded, whole names
+}
+
+// NewStripper returns what Assertion.Strip does, for a gateway that signs nothing because nobody can
+// sign in: identity headers are deleted on every route all the same.
+func NewStripper(cfg AssertionConfig) (func(http.Header), error) {
+	if err := problems("assertion", cfg.Validate); err != nil {
+		return nil, err
+	}
+	return newStripper(cfg).strip, nil
+}
+
+func newStripper(cfg AssertionConfig) *stripper {
+	s := &stripper{}
+	for _, name := range cfg.Pass {
+		s.pass = append(s.pass, foldName(name))
+	}
+	for _, prefix := range ownPrefixes {
+		rules := &s.rules[prefix[0]]
+		rules.prefixes = append(rules.prefixes, prefix)
+	}
+	for _, prefix := range foreignPrefixes {
+		rules := &s.rules[prefix[0]]
+		rules.foreign = append(rules.foreign, prefix)
+	}
+	for _, name := range foreignNames {
+		if !slices.Contains(s.pass, name) {
+			rules := &s.rules[name[0]]
+			rules.names = append(rules.names, name)
+		}
+	}
+	for _, name := range cfg.Claims {
+		folded := foldName(name)
+		rules := &s.rules[folded[0]]
+		rules.names = append(rules.names, folded)
+	}
+	return s
+}
+
+// strip deletes from h, whatever the spelling of its keys. A key that is not a token of RFC 9110 is
+// deleted too: no honest client sends one, and there is no telling what folds it to what ('ß' is
+// 'SS' in upper case to Python, 'ſ' is 'S' and the Kelvin sign is 'k' to many).
+func (s *stripper) strip(h http.Header) {
+	for name := range h {
+		if s.forged(name) {
+			delete(h, name)
+		}
+	}
+}
+
+func (s *stripper) forged(name string) bool {
+	if !isToken(name) {
+		return true
+	}
+	rules := &s.rules[fold[name[0]]]
+	for _, prefix := range rules.prefixes {
+		if foldsTo(name, prefix) {
+			return true
+		}
+	}
+	for _, own := range rules.names {
+		if len(name) == len(own) && foldsTo(name, own) {
+			return true
+		}
+	}
+	for _, prefix := range rules.foreign {
+		if foldsTo(name, prefix) {
+			return !s.passes(name)
+		}
+	}
+	return false
+}
+
+func (s *stripper) passes(name string) bool {
+	for _, pass := range s.pass {
+		if len(name) == len(pass) && foldsTo(name, pass) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,410 @@
+package configs
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+
+	"gatehouse/headers"
+	"gatehouse/waf"
+)
+
+// validator is what every section that another package owns can do.
+type validator interface {
+	Validate(report func(field, msg string))
+}
+
+// check reports everything that is wrong with c beyond its shape.
+func (c *Config) check(d *decoder) {
+	c.checkSections(d)
+	c.checkListen(d)
+	c.checkSecret(d)
+	c.checkTLS(d)
+	for i, s := range c.TrustedProxies {
+		if _, err := parsePrefix(s); err != nil {
+			d.fault(fmt.Sprintf("trusted_proxies[%d]", i), err.Error())
+		}
+	}
+	if len(c.Upstreams) == 0 {
+		d.fault("upstreams", `required: name where routes go to, as in {app: "http://10.0.1.10:8080"}`)
+	}
+	if len(c.Routes) == 0 {
+		d.fault("routes", `required: want at least one route, as in {match: app.example.com, to: app, require: signed-in}`)
+	}
+	for i := range c.Routes {
+		c.checkRoute(d, i)
+	}
+	c.checkNames(d)
+	c.checkConflicts(d)
+	c.checkOwnPaths(d)
+}
+
+// fault reports a Problem at path, unless what stands there has one already: the first is the
+// cause of what follows.
+func (d *decoder) fault(path, msg string) {
+	for p := path; p != ""; p = parent(p) {
+		if d.reported[p] {
+			return
+		}
+	}
+	if !d.reportedBelow(path) {
+		d.faultAlways(path, msg)
+	}
+}
+
+func (d *decoder) reportedBelow(path string) bool {
+	for p := range d.reported {
+		if strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[") {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *decoder) faultAlways(path, msg string) {
+	found := d.src.at(path)
+	d.report(found.pos, found.shown, msg)
+}
+
+// section validates one section of the file.
+func (d *decoder) section(path string, section validator) {
+	section.Validate(func(field, msg string) {
+		at := path
+		if field != "" {
+			at = join(path, field)
+		}
+		for p := at; p != ""; p = parent(p) {
+			if d.reported[p] || d.reported[d.src.at(p).shown] {
+				return
+			}
+			if p == path {
+				break
+			}
+		}
+		d.faultAlways(at, msg)
+	})
+}
+
+func (c *Config) checkSections(d *decoder) {
+	d.section("tls", c.TLS)
+	if c.Login != nil {
+		d.section("login", *c.Login)
+	}
+	c.checkWAF(d)
+	for name, limit := range c.Limits {
+		d.section("limits."+name, limit)
+	}
+	for name, up := range c.Upstreams {
+		d.section("upstreams."+name, up)
+	}
+	d.section("headers", c.Headers)
+	d.section("assertion", c.Assertion)
+}
+
+func (c *Config) checkListen(d *decoder) {
+	if c.Listen.HTTPS == "" {
+		d.fault("listen.https", `required: the address that serves the routes, such as ":443"`)
+	}
+	if token := c.Listen.AdminToken; token != "" && len(token) < MinSecret {
+		d.fault("listen.admin_token", fmt.Sprintf("too short: want at least %d characters, got %d", MinSecret, len(token)))
+	}
+	if exposed(c.Listen.Admin) && c.Listen.AdminToken == "" {
+		d.fault("listen.admin_token", fmt.Sprintf("required: other machines can reach %s; or keep listen.admin on loopback", c.Listen.Admin))
+	}
+	seen := map[string]string{}
+	for _, l := range []struct{ path, addr string }{
+		{"listen.https", c.Listen.HTTPS},
+		{"listen.http", c.Listen.HTTP},
+		{"listen.admin", c.Listen.Admin},
+		{"listen.keys", c.Listen.Keys},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		if msg := checkAddress(l.addr, l.path == "listen.admin"); msg != "" {
+			d.fault(l.path, msg)
+			continue
+		}
+		if other, taken := seen[l.addr]; taken && !strings.HasSuffix(l.addr, ":0") {
+			d.fault(l.path, fmt.Sprintf("%s listens on %s already", other, l.addr))
+		}
+		seen[l.addr] = l.path
+	}
+}
+
+// exposed reports whether the address of the admin listener can be reached from other machines.
+func exposed(admin string) bool {
+	if admin == "" || admin == ListenOff || strings.HasPrefix(admin, "unix:") {
+		return false
+	}
+	host, _, err := net.SplitHostPort(admin)
+	if err != nil || host == "localhost" {
+		return false // no address at all, which is told apart from this
+	}
+	addr, err := netip.ParseAddr(host)
+	return err != nil || !addr.IsLoopback()
+}
+
+// checkAddress says what is wrong with the address of a listener, or "".
+func checkAddress(addr string, admin bool) string {
+	want := `want "host:port" or ":port"`
+	if admin {
+		want = `want "host:port", ":port", "unix:/path" or "off"`
+		if addr == ListenOff {
+			return ""
+		}
+		if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+			if !strings.HasPrefix(path, "/") || len(path) > 107 {
+				return "want an absolute path of at most 107 bytes after unix:"
+			}
+			return ""
+		}
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Sprintf("%s, got %q", want, addr)
+	}
+	if n, err := net.LookupPort("tcp", port); err != nil || strings.Trim(port, "0123456789") != "" || (n == 0 && port != "0") {
+		return fmt.Sprintf("%s with a port from 0 to 65535, got %q", want, addr)
+	}
+	if host != "" && host != "localhost" {
+		if _, err := netip.ParseAddr(host); err != nil {
+			return fmt.Sprintf("%s with an IP address or localhost as the host, got %q", want, addr)
+		}
+	}
+	return ""
+}
+
+// checkSecret makes sure that there are keys for sessions and assertions, and that they hold.
+func (c *Config) checkSecret(d *decoder) {
+	if c.Secret != "" && len(c.Secret) < MinSecret {
+		d.fault("secret", fmt.Sprintf("too short: want at least %d characters, as `openssl rand -base64 48` prints them, got %d", MinSecret, len(c.Secret)))
+	}
+	if c.Login == nil || d.src.has("secret") {
+		return
+	}
+	if len(c.Login.Session.Keys) > 0 && len(c.Assertion.Keys) > 0 {
+		return
+	}
+	secret, path := c.clientSecret()
+	switch {
+	case d.src.has(path):
+		if secret != "" && len(secret) < minClientSecret {
+			d.fault(path, fmt.Sprintf("too short to derive keys from: want at least %d characters, or secret at the top, or login.session.keys and assertion.keys", minClientSecret))
+		}
+	case c.Login.Cognito != nil || c.Login.OIDC != nil:
+		d.fault("login", "no secret to derive the keys of sessions and assertions from: want client_secret, or secret at the top, or login.session.keys and assertion.keys")
+	}
+}
+
+// minClientSecret is the length below which a client secret cannot double as the master secret:
+// whoever holds a cookie could guess it offline. Providers issue 28 characters and more.
+const minClientSecret = 16
+
+// clientSecret returns the login's client secret and its path.
+func (c *Config) clientSecret() (secret, path string) {
+	switch {
+	case c.Login == nil:
+		return "", ""
+	case c.Login.Cognito != nil:
+		return c.Login.Cognito.ClientSecret, "login.cognito.client_secret"
+	case c.Login.OIDC != nil:
+		return c.Login.OIDC.ClientSecret, "login.oidc.client_secret"
+	}
+	return "", ""
+}
+
+func (c *Config) checkTLS(d *decoder) {
+	if c.Listen.HTTPS == "" {
+		return // said already
+	}
+	if c.TLS.ACME == nil && len(c.TLS.Certificates) == 0 && !c.TLS.Local {
+		d.fault("tls", "no certificate for listen.https: want acme, certificates or local")
+		return
+	}
+	if c.TLS.ACME == nil || len(c.TLS.Certificates) > 0 || len(c.TLS.ACME.Hosts) > 0 {
+		return
+	}
+	for _, r := range c.Routes {
+		for _, m := range r.Match {
+			if slices.ContainsFunc(m.Hosts, func(h string) bool { return !strings.HasPrefix(h, "*") }) {
+				return
+			}
+		}
+	}
+	if len(c.Routes) > 0 {
+		d.fault("tls.acme", "no host name to obtain a certificate for: no route matches an exact host; name them in hosts")
+	}
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if s == "cloudfront" || s == "cloudflare" {
+		return netip.Prefix{}, fmt.Errorf("the published ranges of %s are not available in this version: write the CIDRs", s)
+	}
+	if p, err := netip.ParsePrefix(s); err == nil {
+		if p != p.Masked() {
+			return netip.Prefix{}, fmt.Errorf("%s has bits beyond its length: want %s", s, p.Masked())
+		}
+		return p, nil
+	}
+	addr, err := netip.ParseAddr(s)
+	if err != nil || addr.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("want an address or a CIDR such as 10.0.0.0/8, got %q", s)
+	}
+	return netip.PrefixFrom(addr, addr.BitLen()), nil
+}
+
+// checkRoute checks what one route says by itself and what it names.
+func (c *Config) checkRoute(d *decoder, i int) {
+	r := &c.Routes[i]
+	path := fmt.Sprintf("routes[%d]", i)
+	if d.reported[path] {
+		return // no route at all
+	}
+	if !d.src.has(path + ".match") {
+		d.faultAlways(path+".match", `required: what the route matches, "host/path"; "*" matches everything`)
+	}
+	if !d.src.has(path + ".require") {
+		d.faultAlways(path+".require", `required: say who may come in: "nothing" (anybody), "optional", "signed-in", "token", {groups: [...]} or {token: {scopes: [...]}}`)
+	}
+	c.checkTo(d, r, path)
+	r.Require.check(d, path+".require")
+	for j, name := range r.Limit {
+		at := fmt.Sprintf("%s.limit[%d]", path, j)
+		limit, ok := c.Limits[name]
+		switch {
+		case !ok:
+			known := keys(c.Limits)
+			d.fault(at, fmt.Sprintf("no limit is named %q%s (limits: %s)", name, didYouMean(name, known), listed(known)))
+		case limit.By == "identity" && r.Require.Who == RequireNothing:
+			d.fault(at, fmt.Sprintf("%s counts by identity, but the route requires nothing, so there is none: want a limit by address", name))
+		case slices.Index(r.Limit, name) < j:
+			d.fault(at, fmt.Sprintf("%q is named twice", name))
+		}
+	}
+	if r.Require.Who != "" && r.Require.Who != RequireNothing && c.Login == nil && !d.reported["login"] {
+		d.fault(path+".require", fmt.Sprintf("%s needs somebody to ask who people are: there is no login", r.Require.Who))
+	}
+	if r.Require.Who == RequireToken && c.Login != nil && c.Login.OIDC != nil && len(c.Login.Tokens.Audience) == 0 {
+		d.fault("login.tokens.audience", fmt.Sprintf(`required: %s takes access tokens, and without a name that must be in their "aud" none is taken`, path))
+	}
+	if p := r.StripPrefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || !plainPath(p)) {
+		d.fault(path+".strip_prefix", fmt.Sprintf(`want a path such as "/admin", without a "/" at its end, got %q`, p))
+	}
+	c.checkHeaders(d, path+".headers", r.Headers)
+}
+
+// plainPath reports whether p is a path in its only spelling: nothing encoded, no dot segments.
+func plainPath(p string) bool {
+	u, err := url.Parse(p)
+	return err == nil && u.Host == "" && u.RawQuery == "" && u.Fragment == "" && u.EscapedPath() == p &&
+		!strings.ContainsAny(p, "%;*?#") && !strings.Contains(p, "//") && !slices.ContainsFunc(strings.Split(p, "/"), isDots)
+}
+
+func isDots(segment string) bool { return segment == "." || segment == ".." }
+
+func (c *Config) checkTo(d *decoder, r *Route, path string) {
+	known := keys(c.Upstreams)
+	switch _, ok := c.Upstreams[r.To]; {
+	case ok || d.src.has("upstreams."+r.To) && r.To != "":
+	case !d.src.has(path + ".to"):
+		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s)", listed(known)))
+	case strings.Contains(r.To, "://"):
+		d.fault(path+".to", "want the name of an upstream, got a URL: give it a name in upstreams and name it here")
+	default:
+		d.fault(path+".to", fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", r.To, didYouMean(r.To, known), listed(known)))
+	}
+}
+
+// checkWAF validates the section at the top and those of the routes. No field of it depends on
+// another, so that a route's own part is all there is to check. Exclusions are checked all at once,
+// because the engine reads its rules to know what can be excluded.
+func (c *Config) checkWAF(d *decoder) {
+	sections, paths := []waf.Config{c.WAF}, []string{"waf"}
+	for i, r := range c.Routes {
+		if r.WAF != nil {
+			sections, paths = append(sections, *r.WAF), append(paths, fmt.Sprintf("routes[%d].waf", i))
+		}
+	}
+	var all waf.Config
+	var origin []string
+	for i, section := range sections {
+		for j, x := range section.Exclude {
+			all.Exclude = append(all.Exclude, x)
+			origin = append(origin, fmt.Sprintf("%s.exclude[%d]", paths[i], j))
+		}
+		section.Exclude = nil
+		d.section(paths[i], section)
+	}
+	all.Validate(func(field, msg string) {
+		var i int
+		if _, err := fmt.Sscanf(field, "exclude[%d]", &i); err == nil && i < len(origin) {
+			_, rest, _ := strings.Cut(field, "]")
+			d.fault(origin[i]+rest, msg)
+		}
+	})
+}
+
+// checkHeaders validates what a route says over the section at the top: by itself, and merged, where
+// the merger says something new.
+func (c *Config) checkHeaders(d *decoder, path string, over *headers.SecurityConfig) {
+	if over == nil {
+		return
+	}
+	said := map[string]bool{}
+	say := func(_, msg string) { said[msg] = true }
+	c.Headers.Validate(say)
+	d.section(path, *over)
+	over.Validate(say)
+	mergeHeaders(c.Headers, *over).Validate(func(field, msg string) {
+		if !said[msg] { // an index counts in the merged list, which the file does not have
+			field, _, _ = strings.Cut(field, "[")
+			d.fault(join(path, field), msg)
+		}
+	})
+}
+
+// has reports whether the file has something at path.
+func (s *source) has(path string) bool {
+	_, ok := s.places[path]
+	return ok
+}
+
+func keys[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// checkNames makes sure that route names are labels and unique.
+func (c *Config) checkNames(d *decoder) {
+	seen := map[string]int{}
+	for i, r := range c.Routes {
+		path := fmt.Sprintf("routes[%d].name", i)
+		if !d.src.has(path) {
+			continue
+		}
+		if !isRouteName(r.Name) {
+			d.fault(path, fmt.Sprintf("want 1 to 128 printable characters without quotes and backslashes, got %q", r.Name))
+			continue
+		}
+		if first, ok := seen[r.Name]; ok {
+			d.fault(path, fmt.Sprintf("routes[%d] on line %d has this name already", first, d.src.at(fmt.Sprintf("routes[%d].name", first)).line))
+			continue
+		}
+		seen[r.Name] = i
+	}
+}
+
+// isRouteName reports whether s can be a route's name: it is a label of metrics and a field of events.
+func isRouteName(s string) bool {
+	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == '"' || r == '\\' }
+	return s != "" && len(s) <= 128 && strings.TrimSpace(s) == s && !strings.ContainsFunc(s, bad)
+}

@@ -1,0 +1,214 @@
+package configs
+
+import (
+	"net/netip"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/headers"
+	"gatehouse/proxy/certs"
+	"gatehouse/proxy/ratelimit"
+	"gatehouse/proxy/upstream"
+	"gatehouse/waf"
+)
+
+// Config is one configuration file as it takes effect: references resolved, defaults and the
+// switches of compat filled in, the sections of a route merged over those at the top. It holds
+// secrets; printing or marshalling it gives what Redacted gives. It is immutable after Load and
+// safe for concurrent use.
+type Config struct {
+	// Listen says where connections are taken. Required.
+	Listen Listen `yaml:"listen"`
+	// TLS says where certificates come from.
+	TLS certs.Config `yaml:"tls"`
+	// Login is how people sign in. Without it routes can only require nothing.
+	Login *authn.Config `yaml:"login"`
+	// Secret is the master secret from which the keys of sessions and assertions are derived, 32
+	// characters at least. Default: the login's client_secret, so that a single secret is enough;
+	// changing that one then ends every session.
+	Secret string `yaml:"secret"`
+	// WAF is what every route's engine starts from: a mode ("block", "count", "off") or a mapping.
+	WAF waf.Config `yaml:"waf"`
+	// Limits are the rate limits that routes name.
+	Limits map[string]ratelimit.Config `yaml:"limits"`
+	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required.
+	Upstreams map[string]upstream.Config `yaml:"upstreams"`
+	// Headers are the response headers every route starts from: a preset or a mapping.
+	Headers headers.SecurityConfig `yaml:"headers"`
+	// Assertion is how the identity is told to upstreams.
+	Assertion headers.AssertionConfig `yaml:"assertion"`
+	// TrustedProxies are addresses and CIDRs of proxies in front whose X-Forwarded-For is believed.
+	// Default: none.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// Compat is "aws" to behave as the AWS front door does where that differs from this program's
+	// own defaults. Values that the file sets stand. It sets
+	// login.session.cookie to AWSELBAuthSessionCookie, login.session.timeout to 168h, the login's
+	// scopes to openid alone, assertion.padding to padded, insecure_skip_verify of https upstreams
+	// that say nothing about tls, and compat of every route. What AWS and this program do alike
+	// needs no switch: on_unauthenticated: deny answers 401 without a session and sends an expired
+	// one to sign in; the headers, the callback path and the key endpoint are ALB's.
+	Compat string `yaml:"compat"`
+	// StateDir holds certificates, the local CA and the ACME account. Default: $STATE_DIRECTORY
+	// (systemd), else gatehouse in the user's state directory.
+	StateDir string `yaml:"state_dir"`
+	// Drain is how long requests may take to end after SIGTERM; default 30s.
+	Drain Duration `yaml:"drain"`
+	// Routes say what is matched, who may come in and where it goes. Required.
+	Routes []Route `yaml:"routes"`
+
+	loaded *loaded
+}
+
+// Listen is the addresses of the process, each "host:port", ":port", or "unix:/path" where said.
+type Listen struct {
+	// HTTPS serves the routes. Required.
+	HTTPS string `yaml:"https"`
+	// HTTP answers ACME challenges and redirects to HTTPS, nothing else. Default: not opened.
+	HTTP string `yaml:"http"`
+	// Admin serves health, readiness and metrics; "unix:/path" or "off" too. Default 127.0.0.1:9901.
+	Admin string `yaml:"admin"`
+	// AdminToken is the bearer token that Admin wants, 32 characters at least. Required where Admin
+	// can be reached from other machines.
+	AdminToken string `yaml:"admin_token"`
+	// Keys serves the assertion's public keys without TLS, for upstreams in a private network.
+	// Default: not opened; the keys are on every host of HTTPS too.
+	Keys string `yaml:"keys"`
+	// Connections is how many connections HTTPS takes at once; default 10000.
+	Connections int `yaml:"connections"`
+	// HeaderTimeout bounds the time from a request's first byte to the end of its head; default 10s.
+	HeaderTimeout Duration `yaml:"header_timeout"`
+	// IdleTimeout bounds the time between two requests on a connection; default 60s, as ALB has it.
+	IdleTimeout Duration `yaml:"idle_timeout"`
+}
+
+// A Route says what is matched, who may come in, and where it goes.
+type Route struct {
+	// Name is the route's name in events and metrics; default its first match.
+	Name string `yaml:"name"`
+	// Match is "host/path", a list of those, or a mapping with host, path and methods. Required.
+	Match Matches `yaml:"match"`
+	// To names the upstream. Required.
+	To string `yaml:"to"`
+	// Require says who may come in: "nothing", "optional", "signed-in", "token", or a mapping with
+	// groups, on_unauthenticated or token. Required.
+	Require Require `yaml:"require"`
+	// Limit names the limits that apply: one name or a list.
+	Limit Names `yaml:"limit"`
+	// WAF is a mode or a mapping, merged over the one at the top. After Load it is the whole of it.
+	WAF *waf.Config `yaml:"waf"`
+	// Headers is a preset or a mapping, merged over the one at the top. After Load it is the whole of it.
+	Headers *headers.SecurityConfig `yaml:"headers"`
+	// StripPrefix is a path prefix that is taken off before forwarding, such as "/admin".
+	StripPrefix string `yaml:"strip_prefix"`
+	// Admit lets requests in that have more than one reading and are refused by default.
+	Admit Admit `yaml:"admit"`
+	// MaxBody is the largest request body, such as "10MiB"; default 100MiB.
+	MaxBody Size `yaml:"max_body"`
+	// WebSocket relays WebSocket upgrades, after every guard has passed; default true.
+	WebSocket *bool `yaml:"websocket"`
+	// Compat is "aws" or "off"; default the one at the top. aws sets waf.body_limit to 8KiB and
+	// waf.oversize to partial where neither the route nor the top says either: AWS WAF on an ALB
+	// does not see the rest of a body.
+	Compat string `yaml:"compat"`
+}
+
+// Admit names what is let in. Each is false, refused, by default. It converts to proxy.Admit.
+type Admit struct {
+	// EncodedSlash lets %2F stand in a path.
+	EncodedSlash bool `yaml:"encoded_slash"`
+	// Backslash lets "\" and %5C stand in a path; %5C is forwarded.
+	Backslash bool `yaml:"backslash"`
+	// Semicolon lets ";" parameters stand in a path.
+	Semicolon bool `yaml:"semicolon"`
+	// DoubleSlash lets "//" stand in a path.
+	DoubleSlash bool `yaml:"double_slash"`
+	// EncodedReserved lets %3F and %23 stand in a path.
+	EncodedReserved bool `yaml:"encoded_reserved"`
+	// LetterCase says that the upstream tells /Admin from /admin, so that a path is not refused
+	// because another route would match it in other letters.
+	LetterCase bool `yaml:"letter_case"`
+	// DoubleEncoding says that the upstream decodes a path once only, so that a path is not refused
+	// because another route would match it decoded twice.
+	DoubleEncoding bool `yaml:"double_encoding"`
+}
+
+// A Match is one thing that a route matches.
+type Match struct {
+	// Hosts are exact names or *.example.com; empty means any.
+	Hosts []string
+	// Path is "" or "/*" for all, "/a" for exactly that, "/a/*" for /a and all below it.
+	Path string
+	// Methods are what is taken; empty means all, and GET covers HEAD.
+	Methods []string
+}
+
+// Matches is what a route matches, each entry by itself.
+type Matches []Match
+
+// Names is one name or a list of names.
+type Names []string
+
+// Who may come in.
+const (
+	RequireNothing  = "nothing"   // anybody; nobody is asked who they are
+	RequireOptional = "optional"  // anybody; whoever is signed in is known to the upstream
+	RequireSignedIn = "signed-in" // whoever has a session
+	RequireToken    = "token"     // whoever bears an access token
+)
+
+// What happens to a request without a session where one is required.
+const (
+	OnUnauthenticatedAuthenticate = "authenticate" // sent to sign in
+	OnUnauthenticatedDeny         = "deny"         // 401
+	OnUnauthenticatedAllow        = "allow"        // let through as nobody
+)
+
+// Require says who may come in. The zero value is invalid: a route must say.
+type Require struct {
+	// Who is one of the Require constants.
+	Who string
+	// Groups are those of which a person must be in one; empty means any group or none.
+	Groups []string
+	// Scopes must all be in the token.
+	Scopes []string
+	// OnUnauthenticated is one of the OnUnauthenticated constants; "" for nothing and token.
+	OnUnauthenticated string
+}
+
+// Size is a number of bytes.
+type Size int64
+
+// Duration is a length of time, written as Go writes it ("1m30s").
+type Duration time.Duration
+
+// Defaults that are decided here. Those of a section that another package configures are decided there.
+const (
+	DefaultAdmin       = "127.0.0.1:9901"
+	ListenOff          = "off"            // the address of a listener that is not wanted
+	DefaultConnections = 10000            // some 300 MB of buffers when all are in use
+	DefaultDrain       = 30 * time.Second // less than the 90 s after which systemd kills, as the unit file says
+	// The times of proxy/wire, said here so that the effective configuration shows them.
+	DefaultHeaderTimeout = 10 * time.Second
+	DefaultIdleTimeout   = 60 * time.Second
+	DefaultMaxBody       = 100 << 20 // larger than any form and most uploads
+	// MinSecret is the length from which a secret is taken to resist guessing offline.
+	MinSecret = 32
+)
+
+// TrustedPrefixes returns TrustedProxies, parsed. A single address is a prefix of its full length.
+func (c *Config) TrustedPrefixes() []netip.Prefix {
+	prefixes := make([]netip.Prefix, 0, len(c.TrustedProxies))
+	for _, s := range c.TrustedProxies {
+		if p, err := parsePrefix(s); err == nil {
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes
+}
+
+// Lints returns what is allowed and probably not meant, in the order of the file.
+func (c *Config) Lints() []Problem { return c.loaded.lints }
+
+// Problem returns a Problem with the place of path in the file, for what turns out wrong only when
+// the configuration is used. A path that the file does not have gets the place of what holds it.
+func (c *Config) Problem(path, msg string) Problem { return c.loaded.src.problem(path, msg) }

@@ -1,0 +1,94 @@
+package configs
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gatehouse/authn"
+	"gatehouse/headers"
+	"gatehouse/proxy/certs"
+	"gatehouse/proxy/ratelimit"
+	"gatehouse/waf"
+)
+
+// fields maps the yaml name of a struct's field to its index.
+type fields map[string]int
+
+func fieldNames(t reflect.Type) fields {
+	names := fields{}
+	for i := range t.NumField() {
+		if name := yamlName(t.Field(i)); name != "" {
+			names[name] = i
+		}
+	}
+	return names
+}
+
+// yamlName returns the name of a field in the file, or "" for one that the file cannot set.
+func yamlName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+	if !f.IsExported() || name == "-" {
+		return ""
+	}
+	return name
+}
+
+func (f fields) sorted() []string { return slices.Sorted(maps.Keys(f)) }
+
+// accepted returns the values that a text field takes, or nil where it takes any. The packages that
+// own the fields check them too; a test holds the two equal. They stand here for "did you mean",
+// and for completion in editors.
+func accepted(t reflect.Type, key string) []string {
+	switch reflect.Zero(t).Interface().(type) {
+	case Config, Route:
+		if key == "compat" {
+			if t == reflect.TypeFor[Route]() {
+				return []string{"aws", "off"}
+			}
+			return []string{"aws"}
+		}
+	case waf.Config:
+		switch key {
+		case "mode":
+			return []string{"block", "count", "off"}
+		case "oversize":
+			return []string{"reject", "partial"}
+		}
+	case headers.SecurityConfig:
+		if key == "preset" {
+			return []string{"strict", "aws-managed", "off"}
+		}
+	case headers.AssertionConfig:
+		switch key {
+		case "padding":
+			return []string{"padded", "unpadded"}
+		case "access_token":
+			return []string{"send", "omit"}
+		}
+	case ratelimit.Config:
+		switch key {
+		case "by":
+			return []string{"address", "identity"}
+		case "mode":
+			return []string{"block", "count"}
+		}
+	case certs.Config:
+		if key == "min_version" {
+			return []string{"1.2", "1.3"}
+		}
+	case authn.OIDCConfig:
+		if key == "auth_method" {
+			return []string{"client_secret_basic", "client_secret_post", "none"}
+		}
+	case authn.SessionConfig:
+		switch key {
+		case "same_site":
+			return []string{"lax", "strict", "none"}
+		case "on_provider_down":
+			return []string{"serve", "refuse"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// lint returns what is allowed and probably not meant.
+func lint(c *Config, d *decoder) Problems {
+	var out Problems
+	say := func(path, format string, args ...any) {
+		out = append(out, d.src.problem(path, fmt.Sprintf(format, args...)))
+	}
+	for _, path := range d.src.expand.literal {
+		say(path, "this secret stands in the file: ${env:NAME} or ${file:/path} keeps it out of backups and reviews")
+	}
+	lintSections(c, d, say)
+	for i, p := range c.TrustedPrefixes() {
+		if p.Bits() == 0 {
+			say(fmt.Sprintf("trusted_proxies[%d]", i), "trusts everybody: any client can claim any address")
+		}
+	}
+	for name, up := range c.Upstreams {
+		if up.TLS.InsecureSkipVerify {
+			why := ""
+			if !d.src.has("upstreams." + name + ".tls") {
+				why = " (by compat: aws)"
+			}
+			say("upstreams."+name, "certificates of this upstream are not verified%s: anybody on the way can be it; tls.ca names its roots", why)
+		}
+	}
+	lintUnused(c, say)
+	for i := range c.Routes {
+		lintRoute(c, i, d, say)
+	}
+	return out.sorted()
+}
+
+func lintSections(c *Config, d *decoder, say func(path, format string, args ...any)) {
+	if c.Login == nil && d.src.has("assertion") {
+		say("assertion", "does nothing: without a login there is no identity to assert")
+	}
+	if secret, path := c.clientSecret(); !d.src.has("secret") && secret != "" && len(secret) < MinSecret && len(c.Login.Session.Keys) == 0 {
+		say(path, "short for a secret that session keys are derived from: set secret to at least %d characters", MinSecret)
+	}
+	if c.Login != nil && c.Login.OIDC != nil && strings.Contains(c.Login.OIDC.Issuer, "://cognito-idp.") {
+		say("login.oidc.issuer", "is a Cognito user pool, which signs out and makes access tokens in ways of its own: use login.cognito")
+	}
+	if c.TLS.ACME != nil && c.Listen.HTTP == "" && !strings.HasSuffix(c.Listen.HTTPS, ":443") {
+		say("tls.acme", "the authority must reach port 80 or 443 of this host: listen.http is not opened and listen.https is not on 443")
+	}
+	if strings.HasPrefix(c.StateDir, "/tmp/") && !d.src.has("state_dir") {
+		say("", "state_dir is %s, which is lost with the machine: set state_dir or $STATE_DIRECTORY", c.StateDir)
+	}
+}
+
+// lintUnused tells of upstreams and limits that no route names.
+func lintUnused(c *Config, say func(path, format string, args ...any)) {
+	to, limited := map[string]bool{}, map[string]bool{}
+	for _, r := range c.Routes {
+		to[r.To] = true
+		for _, name := range r.Limit {
+			limited[name] = true
+		}
+	}
+	for name := range c.Upstreams {
+		if !to[name] {
+			say("upstreams."+name, "no route goes here")
+		}
+	}
+	for name := range c.Limits {
+		if !limited[name] {
+			say("limits."+name, "no route names this limit, so nothing is limited by it")
+		}
+	}
+}
+
+// adminWords are path segments behind which people keep what is not for everybody.
+func adminWords() []string {
+	return []string{"admin", "administrator", "wp-admin", "manage", "management", "console", "dashboard", "internal", "actuator", "debug", "metrics", "phpmyadmin", "_admin", "backoffice"}
+}
+
+func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args ...any)) {
+	r := c.Routes[i]
+	if r.WAF.Mode != "off" && r.WAF.Oversize == awsOversize {
+		field := "waf.oversize"
+		if own := fmt.Sprintf("routes[%d].waf.oversize", i); d.src.has(own) {
+			field = own
+		} else if own := fmt.Sprintf("routes[%d].compat", i); !d.src.has(field) && d.src.has(own) {
+			field = own
+		} else if !d.src.has(field) { // said once for all routes
+			field = "compat"
+		}
+		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "1MiB"))
+	}
+	for j, m := range r.Match {
+		path := fmt.Sprintf("routes[%d].match", i)
+		if at := fmt.Sprintf("%s[%d]", path, j); d.src.has(at) {
+			path = at
+		}
+		if why := unreachable(c, m); why != "" {
+			say(path, "can never be reached: %s", why)
+		}
+		if looksLikeExpression(m.Path) {
+			say(path, "matches the path %q literally: paths are exact, or prefixes that end in /*, and not expressions", m.Path)
+		}
+		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional {
+			continue
+		}
+		for _, segment := range strings.Split(m.Path, "/") {
+			if slices.Contains(adminWords(), strings.ToLower(segment)) {
+				say(path, "%q looks like a place for operators, and the route lets anybody in", segment)
+				break
+			}
+		}
+	}
+}
+
+// looksLikeExpression reports whether a path has what regular expressions have and paths have not: RFC 3986
+// gives none of these characters to paths, but for the "$" and "+", which hardly stand where they would mean something.
+func looksLikeExpression(path string) bool {
+	return strings.ContainsAny(path, `^[]|\`) || strings.HasSuffix(path, "$") || strings.HasSuffix(path, ".+")
+}
+
+// unreachable says why no request can ever match m, or "".
+func unreachable(c *Config, m Match) string {
+	acmeOnly := c.TLS.ACME != nil && len(c.TLS.Certificates) == 0
+	if acmeOnly && len(m.Hosts) > 0 && !slices.ContainsFunc(m.Hosts, func(h string) bool { return certified(c, h) }) {
+		return fmt.Sprintf("ACME by HTTP-01 and TLS-ALPN-01 gives no certificate for %s; exact names in tls.acme.hosts would do", strings.Join(m.Hosts, ", "))
+	}
+	return ""
+}
+
+// certified reports whether ACME obtains a certificate that a client of host could be shown.
+func certified(c *Config, host string) bool {
+	suffix, wildcard := strings.CutPrefix(host, "*")
+	if !wildcard {
+		return true
+	}
+	under := func(h string) bool { return !strings.HasPrefix(h, "*") && strings.HasSuffix(h, suffix) }
+	if slices.ContainsFunc(c.TLS.ACME.Hosts, under) {
+		return true
+	}
+	for _, r := range c.Routes {
+		for _, m := range r.Match {
+			if slices.ContainsFunc(m.Hosts, under) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,47 @@
+package configs
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMaskLines(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, in, want string }{
+		{"a plain value", "client_secret: hush", "client_secret: <redacted>"},
+		{"a value with commas and braces outside a flow mapping", "secret: hush, hush} hush # hush", "secret: <redacted>"},
+		{"in a flow mapping", "{a: b, client_secret: hush, c: d}", "{a: b, client_secret: <redacted>, c: d}"},
+		{"quoted", `{client_secret: "hush \" hush", c: d}`, `{client_secret: <redacted>, c: d}`},
+		{"single-quoted", `{client_secret: 'hush '' hush', c: d}`, `{client_secret: <redacted>, c: d}`},
+		{"a quoted key", `{"client_secret": hush, c: d}`, `{"client_secret": <redacted>, c: d}`},
+		{"a list", "keys: [hush, hush]", "keys: <redacted>"},
+		{"a misspelt key", "client_secert: hush", "client_secert: <redacted>"},
+		{"another spelling", "clientSecret: hush", "clientSecret: <redacted>"},
+		{"a password", "db_password: hush", "db_password: <redacted>"},
+		{"a token", "admin_token: hush", "admin_token: <redacted>"},
+		{"a block list", "keys:\n- hush\n- hush\nnext: 1", "keys:\n- <redacted>\n- <redacted>\nnext: 1"},
+		{"an indented block list", "keys:\n  - hush\nnext: 1", "keys:\n  - <redacted>\nnext: 1"},
+		{"a literal block", "secret: |\n  hush\n\n  hush\nnext: 1", "secret: |\n  <redacted>\n\n  <redacted>\nnext: 1"},
+		{"a value on the next line", "secret:\n  hush\nnext: 1", "secret:\n  <redacted>\nnext: 1"},
+		{"a quoted value over two lines", "secret: \"hush\n  hush\"\nnext: 1", "secret: <redacted>\n  <redacted>\nnext: 1"},
+		{"a plain value over two lines", "secret: hush\n  hush\nnext: 1", "secret: <redacted>\n  <redacted>\nnext: 1"},
+		{"a list over two lines", "keys: [hush,\n  hush]\nnext: 1", "keys: <redacted>\n  <redacted>\nnext: 1"},
+		{"in a list of mappings", "- secret: hush\n  next: 1", "- secret: <redacted>\n  next: 1"},
+		{"a reference is no secret", "client_secret: ${env:X}", "client_secret: ${env:X}"},
+		{"nor is a quoted one", `{client_secret: "${file:${env:D}/x}", c: d}`, `{client_secret: "${file:${env:D}/x}", c: d}`},
+		{"but a reference with more is", "client_secret: ${env:X}hush", "client_secret: <redacted>"},
+		{"an address of listen.keys", "listen: {keys: \":9902\"}", "listen: {keys: \":9902\"}"},
+		{"a key file is no secret", "{cert: /a, key: /b}", "{cert: /a, key: /b}"},
+		{"scopes of tokens are none", "require: {token: {scopes: [a]}}", "require: {token: {scopes: [a]}}"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got := strings.Join(maskLines(strings.Split(tt.in, "\n")), "\n")
+			if diff := cmp.Diff(got, tt.want); diff != "" {
+				t.Errorf("masked (-got +want):\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,481 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/authn"
+	"gatehouse/authn/identity"
+	"gatehouse/configs"
+	"gatehouse/headers"
+	"gatehouse/proxy"
+	"gatehouse/proxy/ratelimit"
+	"gatehouse/proxy/upstream"
+	"gatehouse/proxy/wire"
+	"gatehouse/waf"
+)
+
+// keysPrefix is where the assertion's public keys are on every host.
+const keysPrefix = "/.gatehouse/keys"
+
+// loginLimit bounds what one address may ask of the sign-in endpoints: every callback can cost a call to
+// the provider. An office behind one address signs in well below two a second.
+func loginLimit() ratelimit.Config { return ratelimit.Config{Rate: "120/1m"} }
+
+// An assembled is a generation with what it needs beside the routes.
+type assembled struct {
+	generation *proxy.Generation
+	parts      *parts
+	hosts      []string     // exact host names, for certificates
+	keys       http.Handler // the assertion's public keys; nil without an assertion
+}
+
+// parts are what the next generation takes over when it is configured alike, by digest.
+type parts struct {
+	engines    shelf[*waf.Engine]
+	limiters   shelf[*ratelimit.Limiter]
+	pools      shelf[*upstream.Pool]
+	providers  shelf[*authn.Provider]
+	assertions shelf[*headers.Assertion]
+	sessions   *authn.Sessions
+	sessionsOf string // digest
+}
+
+func newParts() *parts {
+	return &parts{
+		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
+		providers: shelf[*authn.Provider]{}, assertions: shelf[*headers.Assertion]{},
+	}
+}
+
+// release gives up what this generation held. Parts that no generation holds any more are closed.
+func (p *parts) release() {
+	p.engines.release()
+	p.limiters.release()
+	p.pools.release()
+	p.providers.release()
+	p.assertions.release()
+}
+
+// An assembler builds one generation. This file is the only one that knows every package, and the order
+// of the guards is written here and nowhere else (ADR 0003).
+type assembler struct {
+	cfg       *configs.Config
+	observer  *observer
+	parts     *parts
+	prev      *parts
+	provider  *authn.Provider
+	sessions  *authn.Sessions
+	assertion *headers.Assertion // nil without a login
+	strip     func(http.Header)
+	security  *headers.Security // of answers that are Gatehouse's own
+	routes    []proxy.Route
+}
+
+// assemble builds a whole generation beside the running one. Whatever fails leaves everything as it was.
+// It starts nothing: no goroutine, no connection.
+func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, err error) {
+	if prev == nil {
+		prev = newParts()
+	}
+	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
+	defer func() {
+		if err != nil {
+			a.parts.release()
+		}
+	}()
+	if err := a.identity(); err != nil {
+		return nil, a.collect(nil, err)
+	}
+	if a.security, err = headers.NewSecurity(cfg.Headers); err != nil {
+		return nil, a.collect(nil, at("headers", err))
+	}
+	var problems configs.Problems
+	for i := range cfg.Routes {
+		problems = a.collect(problems, a.route(fmt.Sprintf("routes[%d]", i), &cfg.Routes[i]))
+	}
+	problems = a.collect(problems, a.ownRoutes())
+	problems = a.collect(problems, at("tls", cfg.TLS.Covers(a.hosts())))
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	generation, err := proxy.NewGeneration(newGenerationID(), a.routes, a.options())
+	if err != nil {
+		return nil, err
+	}
+	out := &assembled{generation: generation, parts: a.parts, hosts: a.hosts()}
+	if a.assertion != nil {
+		out.keys = a.assertion.Keys()
+	}
+	return out, nil
+}
+
+// A misplaced is an error with the path of the value in the file that caused it.
+type misplaced struct {
+	path string
+	err  error
+}
+
+func (e *misplaced) Error() string { return e.path + ": " + e.err.Error() }
+func (e *misplaced) Unwrap() error { return e.err }
+
+// at says which value of the file an error is about; nil stays nil.
+func at(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &misplaced{path, err}
+}
+
+// collect adds what err says, with its place in the file, unless it has been said before: two routes may
+// share the upstream that cannot be built.
+func (a *assembler) collect(problems configs.Problems, err error) configs.Problems {
+	if err == nil {
+		return problems
+	}
+	problem := problemOf(a.cfg, err)
+	if slices.Contains(problems, problem) {
+		return problems
+	}
+	return append(problems, problem)
+}
+
+// problemOf gives an error that came up while the configuration was put to use the form of one that was
+// found in the file.
+func problemOf(cfg *configs.Config, err error) configs.Problem {
+	if e, ok := errors.AsType[*misplaced](err); ok {
+		section, _, _ := strings.Cut(e.path, ".")
+		return cfg.Problem(e.path, strings.TrimPrefix(e.err.Error(), section+": "))
+	}
+	return cfg.Problem("", err.Error())
+}
+
+// newGenerationID is short, and differs between instances and reloads.
+func newGenerationID() string {
+	var id [4]byte
+	rand.Read(id[:]) // never fails (crypto/rand)
+	return hex.EncodeToString(id[:])
+}
+
+// digest is the content of what a part is built from: configuration, and files it names.
+func digest(v any, files ...string) string {
+	h := sha256.New()
+	// Configurations are structs of strings, numbers and lists: encoding them into a hash cannot fail.
+	_ = json.NewEncoder(h).Encode(v)
+	for _, name := range files {
+		content, err := os.ReadFile(name)
+		fmt.Fprintf(h, "%s %x %v\n", name, sha256.Sum256(content), err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (a *assembler) options() proxy.Options {
+	opts := proxy.Options{
+		Observe:        a.observer.request,
+		TrustedProxies: a.cfg.TrustedPrefixes(),
+		StripHeaders:   a.strip,
+		Violation:      wire.Violation,
+		Response:       a.security.Apply,
+	}
+	if a.sessions != nil {
+		opts.OwnCookie = a.sessions.OwnCookie
+	}
+	return opts
+}
+
+// identity builds what knows people: provider, sessions and assertion.
+func (a *assembler) identity() error {
+	if a.cfg.Login == nil {
+		a.parts.sessions, a.parts.sessionsOf = a.prev.sessions, a.prev.sessionsOf // for when there is one again
+		var err error
+		a.strip, err = headers.NewStripper(a.cfg.Assertion)
+		return at("assertion", err)
+	}
+	login, err := *a.cfg.Login, error(nil)
+	a.assertion, err = a.parts.assertions.take(
+		digest(struct {
+			Config headers.AssertionConfig
+			Secret string
+		}{a.cfg.Assertion, a.cfg.Secret}, a.cfg.Assertion.Keys...),
+		a.prev.assertions,
+		func() (*headers.Assertion, error) { return headers.NewAssertion(a.cfg.Assertion, []byte(a.cfg.Secret)) }, nil,
+	)
+	if err != nil {
+		return at("assertion", err)
+	}
+	a.strip = a.assertion.Strip
+	a.provider, err = a.parts.providers.take(
+		digest(login, providerFiles(login)...), a.prev.providers,
+		func() (*authn.Provider, error) { return authn.NewProvider(login, authn.ProviderOptions{}) }, (*authn.Provider).Close,
+	)
+	if err != nil {
+		return at("login", err)
+	}
+	if err := a.takeSessions(login.Session); err != nil {
+		return at("login.session", err)
+	}
+	return nil
+}
+
+func providerFiles(login authn.Config) []string {
+	var files []string
+	if login.Cognito != nil && login.Cognito.CA != "" {
+		files = append(files, login.Cognito.CA)
+	}
+	if login.OIDC != nil && login.OIDC.CA != "" {
+		files = append(files, login.OIDC.CA)
+	}
+	return files
+}
+
+// takeSessions keeps what the running sessions know even when their settings change: a reload must not
+// bring back who has signed out.
+func (a *assembler) takeSessions(cfg authn.SessionConfig) (err error) {
+	secret := []byte(a.cfg.Secret)
+	a.parts.sessionsOf = digest(struct {
+		Config authn.SessionConfig
+		Secret string
+	}{cfg, a.cfg.Secret})
+	switch {
+	case a.prev.sessions == nil:
+		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{})
+	case a.prev.sessionsOf == a.parts.sessionsOf:
+		a.sessions = a.prev.sessions
+	default:
+		a.sessions, err = a.prev.sessions.With(cfg, secret)
+	}
+	a.parts.sessions = a.sessions
+	return err
+}
+
+// route compiles one route of the file into one proxy route for each of its matches.
+func (a *assembler) route(place string, rt *configs.Route) error {
+	guards, err := a.guards(place, rt)
+	if err != nil {
+		return err
+	}
+	handler, err := a.upstream(rt)
+	if err != nil {
+		return at("upstreams."+rt.To, err)
+	}
+	security, err := headers.NewSecurity(*rt.Headers)
+	if err != nil {
+		return at(place+".headers", err)
+	}
+	for i, m := range rt.Match {
+		name := rt.Name
+		if i > 0 {
+			name = fmt.Sprintf("%s (%d)", rt.Name, i+1)
+		}
+		a.routes = append(a.routes, proxy.Route{
+			Name: name, Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
+			Response: security.Apply, MaxBody: int64(rt.MaxBody),
+		})
+	}
+	return nil
+}
+
+// guards builds a route's guards, in the one order that there is: limits by address, WAF, authenticate
+// and authorise, limits by identity.
+func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler) http.Handler, error) {
+	var byAddress, byIdentity []func(http.Handler) http.Handler
+	for _, name := range rt.Limit {
+		guard, byID, err := a.limit(name, a.cfg.Limits[name])
+		switch {
+		case err != nil:
+			return nil, at("limits."+name, err)
+		case byID:
+			byIdentity = append(byIdentity, guard)
+		default:
+			byAddress = append(byAddress, guard)
+		}
+	}
+	inspect, err := a.inspect(*rt.WAF)
+	if err != nil {
+		return nil, at(place+".waf", err)
+	}
+	return slices.Concat(byAddress, inspect, a.gate(rt), byIdentity), nil
+}
+
+func (a *assembler) limit(name string, cfg ratelimit.Config) (guard func(http.Handler) http.Handler, byIdentity bool, err error) {
+	limiter, err := a.parts.limiters.take(
+		name+" "+digest(cfg), a.prev.limiters, func() (*ratelimit.Limiter, error) { return ratelimit.New(cfg) }, nil,
+	)
+	if err != nil {
+		return nil, false, err
+	}
+	key := func(r *http.Request) ratelimit.Key { return ratelimit.AddressKey(proxy.ClientIP(r)) }
+	if cfg.By == ratelimit.ByIdentity {
+		byIdentity, key = true, identityKey
+	}
+	return limiter.Wrap(key, ratelimit.WrapOptions{
+		Name: name, Deny: proxy.Deny,
+		OnDecision: func(ctx context.Context, d ratelimit.Decision) {
+			event := proxy.EventFrom(ctx)
+			verdict := limitVerdict(d)
+			event.Limit = proxy.LimitRecord{Name: name, Verdict: verdict}
+			event.Note("limit", verdict)
+			a.observer.limit(name, verdict)
+		},
+	}), byIdentity, nil
+}
+
+// identityKey counts by who somebody is, and by address whoever is nobody.
+func identityKey(r *http.Request) ratelimit.Key {
+	if id := identity.FromContext(r.Context()); id != nil {
+		return ratelimit.IdentityKey(id.Issuer, id.Subject)
+	}
+	return ratelimit.AddressKey(proxy.ClientIP(r))
+}
+
+// inspect returns the WAF guard, or none where it is off.
+func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, error) {
+	if cfg.Mode == waf.ModeOff {
+		return nil, nil
+	}
+	engine, err := a.parts.engines.take(cfg.Digest(), a.prev.engines, func() (*waf.Engine, error) {
+		return waf.New(cfg, waf.Options{
+			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF,
+		})
+	}, func(e *waf.Engine) { a.observer.failed("closing a WAF engine", e.Close()) })
+	if err != nil {
+		return nil, err
+	}
+	return []func(http.Handler) http.Handler{engine.Wrap}, nil
+}
+
+func recordWAF(ctx context.Context, r waf.Result) {
+	event := proxy.EventFrom(ctx)
+	record := proxy.WAFRecord{Mode: r.Mode, Verdict: wafVerdict(r), Score: r.Score}
+	for _, m := range r.Matches {
+		if !slices.Contains(record.Rules, m.RuleID) {
+			record.Rules = append(record.Rules, m.RuleID)
+		}
+		record.Matches = append(record.Matches, proxy.WAFMatch{
+			RuleID: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Severity,
+		})
+	}
+	event.WAF = record
+	event.Note("waf", record.Verdict)
+}
+
+func wafVerdict(r waf.Result) string {
+	switch {
+	case r.Blocked:
+		return "block"
+	case r.Status != 0:
+		return "count"
+	default:
+		return "pass"
+	}
+}
+
+// gate returns the guard that authenticates and authorises, or none on routes that require nothing.
+func (a *assembler) gate(rt *configs.Route) []func(http.Handler) http.Handler {
+	rule, guarded := rt.Require.Rule()
+	if !guarded {
+		return nil
+	}
+	return []func(http.Handler) http.Handler{authn.NewGate(a.provider, a.sessions, rule, a.gateOptions()).Wrap}
+}
+
+func (a *assembler) gateOptions() authn.GateOptions {
+	return authn.GateOptions{
+		Deny: func(w http.ResponseWriter, r *http.Request, err error) {
+			proxy.EventFrom(r.Context()).Note("login", "deny")
+			proxy.Deny(w, r, err)
+		},
+		Cookies: proxy.OwnCookies, RequestID: proxy.RequestID,
+		OnIdentity: func(ctx context.Context, id *identity.Identity) {
+			event := proxy.EventFrom(ctx)
+			event.Subject, event.Session = id.Subject, id.SessionID
+			event.Note("login", "pass")
+		},
+		OnRefuse: func(ctx context.Context, err error) {
+			event := proxy.EventFrom(ctx)
+			event.Denied = err
+			event.Note("login", "asked")
+		},
+		OnRefresh: func(_ context.Context, r authn.Refresh) { a.observer.login("refresh", r.Err) },
+	}
+}
+
+// upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
+func (a *assembler) upstream(rt *configs.Route) (http.Handler, error) {
+	cfg := a.cfg.Upstreams[rt.To]
+	var files []string
+	if cfg.TLS.CA != "" {
+		files = append(files, cfg.TLS.CA)
+	}
+	pool, err := a.parts.pools.take(
+		rt.To+" "+digest(cfg, files...), a.prev.pools,
+		func() (*upstream.Pool, error) { return upstream.NewPool(rt.To, cfg) },
+		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
+	)
+	if err != nil {
+		return nil, err
+	}
+	return pool.Handler(upstream.Options{
+		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, StripPrefix: rt.StripPrefix,
+		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
+		Out:       a.assert, Response: a.fromUpstream, Observe: recordUpstream,
+	}), nil
+}
+
+// clientScheme is what the client used, as a trusted proxy in front says.
+func clientScheme(r *http.Request) string { return proxy.EventFrom(r.Context()).Scheme }
+
+// assert tells the upstream who is there. A failure to sign keeps the request from being sent.
+func (a *assembler) assert(in *http.Request, out http.Header) error {
+	id := identity.FromContext(in.Context())
+	if id == nil {
+		return nil
+	}
+	return a.assertion.Set(out, id, time.Now())
+}
+
+// fromUpstream keeps cookies that are ours from being set by an application. One that deletes them, as
+// an application behind an ALB does to sign out, passes.
+func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
+	if a.sessions == nil {
+		return
+	}
+	changes := headers.FilterSetCookie(h, a.sessions.OwnCookie, time.Now())
+	if len(changes.Dropped) > 0 {
+		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
+	}
+	if len(changes.Expired) > 0 { // the application signs its user out, as behind an ALB
+		proxy.EventFrom(in.Context()).Note("cookie", "expired")
+	}
+}
+
+func recordUpstream(ctx context.Context, r upstream.Result) {
+	event := proxy.EventFrom(ctx)
+	event.Upstream = proxy.UpstreamRecord{
+		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
+	}
+	if err, ok := errors.AsType[*upstream.Error](r.Err); ok {
+		event.Note("upstream", string(err.Reason))
+	}
+}
+
+func limitVerdict(d ratelimit.Decision) string {
+	switch {
+	case d.Allowed:
+		return "pass"
+	case d.Blocked:
+		return "block"
+	default:
+		return "count"
+	}
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gatehouse/proxy"
+	"gatehouse/proxy/wire"
+)
+
+// An observer turns what happens into JSON lines and metrics. It is the only thing that writes either, so
+// this file is the place to check that nothing leaves that opens a door: no query, cookie, token, code or
+// header value of a request is in a record.
+type observer struct {
+	log      *slog.Logger
+	registry *prometheus.Registry
+	metrics  metrics
+	// quiet leaves out the record of requests that went well.
+	quiet atomic.Bool
+}
+
+// metrics are labelled by what the operator wrote (route, limit, upstream) and by small fixed sets, never
+// by what a client sent.
+type metrics struct {
+	requests    *prometheus.CounterVec
+	denied      *prometheus.CounterVec
+	duration    *prometheus.HistogramVec
+	received    *prometheus.CounterVec
+	sent        *prometheus.CounterVec
+	waf         *prometheus.CounterVec
+	wafRules    *prometheus.CounterVec
+	limits      *prometheus.CounterVec
+	upstream    *prometheus.HistogramVec
+	logins      *prometheus.CounterVec
+	connections *prometheus.CounterVec
+	certs       *prometheus.CounterVec
+	reloadOK    prometheus.Gauge
+	reloadTime  prometheus.Gauge
+	provider    *prometheus.GaugeVec
+}
+
+// latencyBuckets reach from a local answer to a slow upstream, in seconds.
+var latencyBuckets = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+func newObserver(w io.Writer) *observer {
+	o := &observer{
+		log:      slog.New(slog.NewJSONHandler(w, nil)),
+		registry: prometheus.NewRegistry(),
+	}
+	o.metrics = newMetrics(o.registry)
+	return o
+}
+
+func newMetrics(registry *prometheus.Registry) metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "gatehouse", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "gatehouse", Name: name, Help: help})
+	}
+	seconds := func(name, help string, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: "gatehouse", Name: name, Help: help, Buckets: latencyBuckets[:],
+		}, labels)
+	}
+	m := metrics{
+		requests:    counter("requests_total", "Answers to clients.", "route", "class"),
+		denied:      counter("denied_total", "Requests that Gatehouse refused.", "route", "status"),
+		duration:    seconds("request_duration_seconds", "From the request's arrival to the end of its answer.", "route"),
+		received:    counter("received_bytes_total", "Bytes of request bodies.", "route"),
+		sent:        counter("sent_bytes_total", "Bytes of response bodies.", "route"),
+		waf:         counter("waf_requests_total", "Requests that the WAF inspected.", "route", "verdict"),
+		wafRules:    counter("waf_rule_matches_total", "Matches of WAF rules.", "rule"),
+		limits:      counter("limit_decisions_total", "Decisions of limits.", "limit", "verdict"),
+		upstream:    seconds("upstream_first_byte_seconds", "From forwarding a request to the first byte of its answer.", "upstream"),
+		logins:      counter("login_events_total", "Sign-ins, refreshes, sign-outs and their failures.", "event"),
+		connections: counter("connection_errors_total", "Connections that ended before a request was read.", "kind"),
+		certs:       counter("certificate_events_total", "What happened to certificates.", "event"),
+		reloadOK:    gauge("config_last_reload_success", "1 if the newest load of the configuration took effect."),
+		reloadTime:  gauge("config_last_reload_timestamp_seconds", "When the newest load of the configuration was tried."),
+		provider: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "gatehouse", Name: "provider_up", Help: "1 once the OpenID provider's metadata has been read.",
+		}, []string{"issuer"}),
+	}
+	registry.MustRegister(
+		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafRules, m.limits, m.upstream, m.logins,
+		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// handler serves the metrics.
+func (o *observer) handler() http.Handler {
+	return promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{})
+}
+
+// request writes the record of one request and counts it.
+func (o *observer) request(e *proxy.Event) {
+	o.count(e)
+	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && e.Status < http.StatusInternalServerError {
+		return
+	}
+	o.log.LogAttrs(context.Background(), slog.LevelInfo, "request", eventAttrs(e)...)
+}
+
+func (o *observer) count(e *proxy.Event) {
+	m, route := &o.metrics, routeLabel(e)
+	m.requests.WithLabelValues(route, statusClass(e.Status)).Inc()
+	if !e.Upgraded {
+		m.duration.WithLabelValues(route).Observe(e.Duration.Seconds())
+	}
+	m.received.WithLabelValues(route).Add(float64(e.BytesIn))
+	m.sent.WithLabelValues(route).Add(float64(e.BytesOut))
+	if e.Denied != nil {
+		m.denied.WithLabelValues(route, strconv.Itoa(e.Status)).Inc()
+	}
+	if e.WAF.Verdict != "" {
+		m.waf.WithLabelValues(route, e.WAF.Verdict).Inc()
+	}
+	for _, id := range e.WAF.Rules {
+		m.wafRules.WithLabelValues(strconv.Itoa(id)).Inc()
+	}
+	if e.Upstream.TTFB > 0 {
+		m.upstream.WithLabelValues(e.Upstream.Name).Observe(e.Upstream.TTFB.Seconds())
+	}
+}
+
+// routeLabel keeps requests that matched no route in one series.
+func routeLabel(e *proxy.Event) string {
+	if e.Route == "" {
+		return "_none"
+	}
+	return e.Route
+}
+
+func statusClass(status int) string {
+	switch {
+	case status >= 100 && status < 600:
+		return [...]string{"1xx", "2xx", "3xx", "4xx", "5xx"}[status/100-1]
+	default:
+		return "none"
+	}
+}
+
+// eventAttrs is the record of one request. Fields that say nothing are left out.
+func eventAttrs(e *proxy.Event) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 32)
+	text := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	attrs = append(attrs, slog.String("id", e.ID))
+	text("trace", e.TraceID)
+	text("route", e.Route)
+	text("generation", e.Generation)
+	attrs = append(attrs, slog.String("client", address(e.ClientIP)))
+	if e.Peer != e.ClientIP {
+		text("peer", address(e.Peer))
+	}
+	attrs = append(attrs, slog.String("proto", e.Proto))
+	text("tls", e.TLSVersion)
+	attrs = append(attrs, slog.String("method", e.Method))
+	text("host", e.Host)
+	text("path", e.Path)
+	text("agent", e.UserAgent)
+	attrs = append(
+		attrs, slog.Int("status", e.Status), slog.Int64("in", e.BytesIn), slog.Int64("out", e.BytesOut),
+		slog.Float64("ms", milliseconds(e.Duration)),
+	)
+	text("subject", e.Subject)
+	text("session", e.Session)
+	if v := e.Verdicts(); len(v) > 0 {
+		attrs = append(attrs, verdictAttr(v))
+	}
+	if e.WAF.Verdict != "" {
+		attrs = append(attrs, wafAttr(&e.WAF))
+	}
+	if e.Limit.Name != "" {
+		attrs = append(attrs, slog.Group("limit", "name", e.Limit.Name, "verdict", e.Limit.Verdict))
+	}
+	if e.Upstream.Name != "" {
+		attrs = append(attrs, upstreamAttr(&e.Upstream))
+	}
+	if e.Upgraded {
+		attrs = append(attrs, slog.Bool("upgraded", true))
+	}
+	if e.Aborted {
+		attrs = append(attrs, slog.Bool("aborted", true))
+	}
+	if e.Denied != nil {
+		attrs = append(attrs, slog.String("denied", e.Denied.Error()))
+		if crash, ok := errors.AsType[*proxy.PanicError](e.Denied); ok {
+			text("stack", string(crash.Stack))
+		}
+	}
+	return attrs
+}
+
+// verdictAttr names each guard once: a route may have two limits, and a JSON object with a name twice is read
+// in two ways.
+func verdictAttr(verdicts []proxy.Verdict) slog.Attr {
+	group := make([]slog.Attr, 0, len(verdicts))
+	for _, v := range verdicts {
+		i := slices.IndexFunc(group, func(a slog.Attr) bool { return a.Key == v.Guard })
+		if i < 0 {
+			group = append(group, slog.String(v.Guard, v.Verdict))
+			continue
+		}
+		group[i].Value = slog.StringValue(group[i].Value.String() + ", " + v.Verdict)
+	}
+	return slog.Attr{Key: "guards", Value: slog.GroupValue(group...)}
+}
+
+func wafAttr(w *proxy.WAFRecord) slog.Attr {
+	group := []slog.Attr{slog.String("mode", w.Mode), slog.String("verdict", w.Verdict), slog.Int("score", w.Score)}
+	if len(w.Rules) > 0 {
+		group = append(group, slog.Any("rules", w.Rules))
+		matches := make([]map[string]any, len(w.Matches))
+		for i, m := range w.Matches {
+			matches[i] = map[string]any{"rule": m.RuleID, "message": m.Message, "variable": m.Variable, "key": m.Key, "score": m.Severity}
+		}
+		group = append(group, slog.Any("matches", matches))
+	}
+	return slog.Attr{Key: "waf", Value: slog.GroupValue(group...)}
+}
+
+func upstreamAttr(u *proxy.UpstreamRecord) slog.Attr {
+	group := []slog.Attr{
+		slog.String("name", u.Name), slog.String("address", u.Address), slog.Int("attempts", u.Attempts),
+		slog.Bool("reused", u.Reused), slog.Float64("first_byte_ms", milliseconds(u.TTFB)),
+	}
+	if !u.Reused {
+		group = append(group, slog.Float64("connect_ms", milliseconds(u.Connect)))
+	}
+	return slog.Attr{Key: "upstream", Value: slog.GroupValue(group...)}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func address(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// ready records where the process serves.
+func (o *observer) ready(generation string, at addresses) {
+	attrs := []any{"generation", generation}
+	for _, l := range []struct {
+		name string
+		addr net.Addr
+	}{{"https", at.HTTPS}, {"http", at.HTTP}, {"admin", at.Admin}, {"keys", at.Keys}} {
+		if l.addr != nil {
+			attrs = append(attrs, l.name, l.addr.String())
+		}
+	}
+	o.log.Info("ready", attrs...)
+	o.reloaded(nil)
+}
+
+// reloaded records whether the newest load of the configuration took effect.
+func (o *observer) reloaded(err error) {
+	o.metrics.reloadTime.SetToCurrentTime()
+	if err == nil {
+		o.metrics.reloadOK.Set(1)
+		return
+	}
+	o.metrics.reloadOK.Set(0)
+	o.log.Error("reload refused, the running configuration stays", "problems", err.Error())
+}
+
+// swapped records that a new generation serves.
+func (o *observer) swapped(generation string) {
+	o.reloaded(nil)
+	o.log.Info("reloaded", "generation", generation)
+}
+
+// provider records an attempt to reach the OpenID provider.
+func (o *observer) provider(issuer string, err error, retry time.Duration) {
+	if err == nil {
+		o.metrics.provider.WithLabelValues(issuer).Set(1)
+		o.log.Info("provider reached", "issuer", issuer)
+		return
+	}
+	o.metrics.provider.WithLabelValues(issuer).Set(0)
+	o.log.Warn("provider not reached, sign-in answers 503 until it is", "issuer", issuer, "error", err.Error(), "retry", retry.String())
+}
+
+// providers leaves a series for each provider that the configuration has, by its issuer: one that is gone must
+// not be reported as down for ever.
+func (o *observer) providers(ready map[string]bool) {
+	o.metrics.provider.Reset()
+	for issuer, ok := range ready {
+		up := 0.0
+		if ok {
+			up = 1
+		}
+		o.metrics.provider.WithLabelValues(issuer).Set(up)
+	}
+}
+
+// limit counts a decision of a limit. A request may meet several, of which its record has the last.
+func (o *observer) limit(name, verdict string) { o.metrics.limits.WithLabelValues(name, verdict).Inc() }
+
+// login records what the login flow did that no request's own record says.
+func (o *observer) login(event string, err error) {
+	o.metrics.logins.WithLabelValues(event).Inc()
+	if err != nil {
+		o.log.Warn("login", "event", event, "error", err.Error())
+	}
+}
+
+// certificateFailed records a certificate that could not be read, obtained or renewed.
+func (o *observer) certificateFailed(err error) {
+	o.metrics.certs.WithLabelValues("failed").Inc()
+	o.log.Warn("certificate", "error", err.Error())
+}
+
+// certificateObtained records a certificate that ACME gave.
+func (o *observer) certificateObtained(host string, renewed bool) {
+	o.metrics.certs.WithLabelValues("obtained").Inc()
+	o.log.Info("certificate obtained", "host", host, "renewed", renewed)
+}
+
+// connection records a connection that ended before it made a request. Scanners do so all day: it is
+// counted, not logged.
+func (o *observer) connection(_ net.Addr, err error) {
+	kind := "error"
+	switch {
+	case errors.As(err, new(*wire.HandshakeError)):
+		kind = "handshake"
+	case errors.Is(err, wire.ErrTooManyConnections):
+		kind = "limit"
+	case errors.As(err, new(*wire.Error)):
+		kind = "violation"
+	}
+	o.metrics.connections.WithLabelValues(kind).Inc()
+}
+
+func (o *observer) info(msg string, attrs ...any) { o.log.Info(msg, attrs...) }
+
+func (o *observer) warn(msg string) { o.log.Warn(msg) }
+
+// failed records that something of the process itself went wrong.
+func (o *observer) failed(what string, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		o.log.Error(what, "error", err.Error())
+	}
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse/authn"
+	"gatehouse/authn/identity"
+	"gatehouse/configs"
+	"gatehouse/proxy"
+)
+
+// ownRoutes adds what Gatehouse answers itself: the sign-in endpoints and the assertion's keys, on every
+// host that somebody can sign in to or bring a token to.
+func (a *assembler) ownRoutes() error {
+	if a.provider == nil {
+		return nil
+	}
+	callback, others, err := a.endpointGuards()
+	if err != nil {
+		return err
+	}
+	keys := http.StripPrefix(keysPrefix, a.assertion.Keys())
+	for _, hosts := range a.loginHosts() {
+		suffix := ""
+		if len(hosts) > 0 {
+			suffix = " " + hosts[0]
+		}
+		for path, handler := range authn.Endpoints(a.provider, a.sessions, a.endpointOptions()) {
+			guards := others
+			if path == a.provider.Callback() {
+				guards = callback
+			}
+			a.routes = append(a.routes, proxy.Route{
+				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guards,
+				Handler: handler, Response: a.security.Apply, MaxBody: 64 << 10, Gateway: true,
+			})
+		}
+		a.routes = append(a.routes, proxy.Route{
+			Name:  "gatehouse keys" + suffix,
+			Match: proxy.Match{Hosts: hosts, Path: keysPrefix + "/*", Methods: []string{http.MethodGet}}, Handler: keys,
+			Response: a.security.Apply, Gateway: true,
+		})
+	}
+	return nil
+}
+
+// endpointGuards are those of the callback and of the other sign-in endpoints. The callback is not
+// inspected. What a provider answers looks like an attack now and then, and nobody could sign in: iss is
+// an address (RFC 9207; rules 931100, 931130 and 934110), codes are noise, and descriptions of errors are
+// prose. The endpoint reads five parameters of bounded length, compares, escapes or hands them back to the
+// provider, and sends nothing upstream.
+func (a *assembler) endpointGuards() (callback, others []func(http.Handler) http.Handler, err error) {
+	limit, _, err := a.limit("sign-in endpoints", loginLimit())
+	if err != nil {
+		return nil, nil, err
+	}
+	inspect, err := a.inspect(a.cfg.WAF)
+	if err != nil {
+		return nil, nil, err
+	}
+	callback = []func(http.Handler) http.Handler{limit}
+	return callback, slices.Concat(callback, inspect), nil
+}
+
+func (a *assembler) endpointOptions() authn.EndpointOptions {
+	return authn.EndpointOptions{
+		Cookies: proxy.OwnCookies, RequestID: proxy.RequestID,
+		OnLogin: func(ctx context.Context, id *identity.Identity) {
+			event := proxy.EventFrom(ctx)
+			event.Subject, event.Session = id.Subject, id.SessionID
+			event.Note("login", "signed in")
+			a.observer.login("login", nil)
+		},
+		OnLogout: func(ctx context.Context, out authn.Logout) {
+			proxy.EventFrom(ctx).Note("login", "signed out")
+			a.observer.login("logout", out.Err)
+		},
+		OnError: func(ctx context.Context, err error) {
+			proxy.EventFrom(ctx).Denied = err
+			proxy.EventFrom(ctx).Note("login", "failed")
+			a.observer.login("error", nil)
+		},
+	}
+}
+
+// loginHosts are the host lists of routes that look at who is there; one empty list stands for any host.
+func (a *assembler) loginHosts() [][]string {
+	named := map[string]bool{}
+	anyHost := false
+	for _, rt := range a.cfg.Routes {
+		if rt.Require.Who == configs.RequireNothing {
+			continue
+		}
+		for _, m := range rt.Match {
+			anyHost = anyHost || len(m.Hosts) == 0
+			for _, host := range m.Hosts {
+				named[strings.ToLower(host)] = true
+			}
+		}
+	}
+	var lists [][]string
+	for _, host := range slices.Sorted(maps.Keys(named)) {
+		lists = append(lists, []string{host})
+	}
+	if anyHost {
+		lists = append(lists, nil)
+	}
+	return lists
+}
+
+// hosts are the host names of all routes that certificates are needed for. Wildcards are among them only for the
+// local authority, which can do what ACME cannot; certificate files may have each name below one.
+func (a *assembler) hosts() []string {
+	named := map[string]bool{}
+	for _, rt := range a.cfg.Routes {
+		for _, m := range rt.Match {
+			for _, host := range m.Hosts {
+				if !strings.HasPrefix(host, "*.") || a.cfg.TLS.Local {
+					named[strings.ToLower(host)] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(named))
+}

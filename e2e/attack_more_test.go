@@ -213,7 +213,7 @@ func TestAdminListener(t *testing.T) {
 			for name, value := range c.header {
 				req.Header.Set(name, value)
 			}
-			resp, err := http.DefaultClient.Do(req)
+			resp, err := direct(t).Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,7 +20,7 @@ func TestDevMachineToken(t *testing.T) {
 	}
 	req.SetBasicAuth("1example23456789", "development-only-not-a-secret-0123456789")
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := direct(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

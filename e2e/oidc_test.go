@@ -353,7 +353,7 @@ func (p *provider) token(t *testing.T, client string, form url.Values) map[strin
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(url.QueryEscape(client), url.QueryEscape(oidcSecret))
-	resp, body := send(t, http.DefaultClient, req)
+	resp, body := send(t, direct(t), req)
 	var answer map[string]any
 	if err := json.Unmarshal([]byte(body), &answer); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("token endpoint: %s %v\n%s", resp.Status, err, body)

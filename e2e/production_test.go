@@ -153,7 +153,7 @@ func testProduction(t *testing.T, challenge string) {
 // testPort80 checks what plain HTTP answers.
 func testPort80(t *testing.T, addr string) {
 	t.Helper()
-	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c := direct(t)
 	for _, tt := range []struct {
 		method, host, target string
 		status               int

@@ -41,7 +41,7 @@ func (p *pool) calls(t *testing.T, endpoint string) int {
 // callsOf asks a provider of the tests how often each of its endpoints has been called.
 func callsOf(t *testing.T, base string) map[string]int {
 	t.Helper()
-	resp, err := http.Get(base + "/_calls")
+	resp, err := direct(t).Get(base + "/_calls")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func callsOf(t *testing.T, base string) map[string]int {
 // faults makes the pool misbehave as the JSON says.
 func (p *pool) faults(t *testing.T, faults string) {
 	t.Helper()
-	resp, err := http.Post(p.url+"/_faults", "application/json", strings.NewReader(faults))
+	resp, err := direct(t).Post(p.url+"/_faults", "application/json", strings.NewReader(faults))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,10 +129,20 @@ func (s *site) signIn(user, path string) *browser {
 	return b
 }
 
+// direct returns a client that goes to the address it is given, and follows no redirect.
+func direct(t *testing.T) *http.Client {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{
+		Transport: transport, Timeout: ioTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // admin returns what the admin listener answers.
 func (p *program) admin(path string) (status int, body string) {
 	p.t.Helper()
-	resp, err := http.Get("http://" + p.addrs["admin"] + path)
+	resp, err := direct(p.t).Get("http://" + p.addrs["admin"] + path)
 	if err != nil {
 		p.t.Fatal(err)
 	}

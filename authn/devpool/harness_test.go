@@ -98,7 +98,7 @@ func newBench(t *testing.T, change ...func(*devpool.Options)) *bench {
 		t.Fatal(err)
 	}
 	return &bench{Pool: pool, t: t, url: srv.URL, clock: clk, http: &http.Client{
-		Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: srv.Client().Transport, Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 

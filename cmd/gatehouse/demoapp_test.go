@@ -419,7 +419,7 @@ func TestDemoWebSocket(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(newDemoGate(t).app(t))
 	defer srv.Close()
-	c, res, err := websocket.Dial(t.Context(), srv.URL+"/ws", nil)
+	c, res, err := websocket.Dial(t.Context(), srv.URL+"/ws", &websocket.DialOptions{HTTPClient: srv.Client()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +435,7 @@ func TestDemoWebSocket(t *testing.T) {
 			t.Errorf("got %v %q %v, want %v hello", got, message, err, kind)
 		}
 	}
-	_, res, err = websocket.Dial(t.Context(), srv.URL+"/ws", &websocket.DialOptions{HTTPHeader: http.Header{"Origin": {"https://evil.example"}}})
+	_, res, err = websocket.Dial(t.Context(), srv.URL+"/ws", &websocket.DialOptions{HTTPClient: srv.Client(), HTTPHeader: http.Header{"Origin": {"https://evil.example"}}})
 	if err == nil || res.StatusCode != http.StatusForbidden {
 		t.Errorf("another origin: got %v, want 403", err)
 	}

@@ -207,7 +207,9 @@ func (c *devCommand) startBeside(
 	}
 	return closeAll, serve("demo", "127.0.0.1:0", func(at net.Addr) (http.Handler, error) {
 		s.Upstream = "http://" + at.String()
-		find := sync.OnceValue(func() demoKeys { return demoKeysFrom(&http.Client{Timeout: demoKeyTimeout}, *keys.Load()) })
+		find := sync.OnceValue(func() demoKeys {
+			return demoKeysFrom(&http.Client{Transport: &http.Transport{}, Timeout: demoKeyTimeout}, *keys.Load())
+		})
 		return newDemoApp(demoOptions{Signer: devSigner, Key: func(ctx context.Context, kid string) (*ecdsa.PublicKey, error) {
 			if keys.Load() == nil {
 				return nil, errors.New("the gate is not up yet")

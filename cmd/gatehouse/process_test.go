@@ -70,6 +70,7 @@ func TestTheAdminListenerWantsItsToken(t *testing.T) {
 	t.Parallel()
 	const first, second = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 	p := startDoor(t, `admin: "127.0.0.1:0", admin_token: `+first, "").stopped(t)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	ask := func(authorization string, want int) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.at.Admin.String()+"/metrics", nil)
@@ -80,7 +81,7 @@ func TestTheAdminListenerWantsItsToken(t *testing.T) {
 		if authorization != "" {
 			req.Header.Set("Authorization", authorization)
 		}
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := client.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

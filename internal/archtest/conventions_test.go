@@ -43,11 +43,11 @@ func checkPackageDocs(t *tree) (found []string) {
 	return found
 }
 
-// forbidden is what no code calls or names, and why. Tests may use what net/http keeps for everybody.
+// forbidden is what no code calls or names, and why.
 func forbidden() map[string]string {
 	return map[string]string{
 		"http.DefaultClient":           "has no timeout and is everybody's: pass a client",
-		"http.DefaultTransport":        "is everybody's: make a transport",
+		"http.DefaultTransport":        "is everybody's, and httptest closes its connections under other tests: make a transport",
 		"http.DefaultServeMux":         "is everybody's: make a mux",
 		"http.Get":                     "uses http.DefaultClient",
 		"http.Head":                    "uses http.DefaultClient",
@@ -88,8 +88,12 @@ func checkCalls(t *tree) (found []string) {
 			switch node := node.(type) {
 			case *ast.SelectorExpr:
 				name := selector(node)
-				if why := table[name]; why != "" && !(file.test && strings.HasPrefix(name, "http.")) {
+				if why := table[name]; why != "" {
 					found = append(found, fmt.Sprintf("%s: %s: %s", t.at(node), name, why))
+				}
+			case *ast.CompositeLit:
+				if selector(node.Type) == "http.Client" && !names(node, "Transport") {
+					found = append(found, t.at(node)+": http.Client without Transport: "+table["http.DefaultTransport"])
 				}
 			case *ast.KeyValueExpr:
 				if selector(node.Key) == "InsecureSkipVerify" && selector(node.Value) == "true" && !file.test {
@@ -100,6 +104,14 @@ func checkCalls(t *tree) (found []string) {
 		})
 	}
 	return found
+}
+
+// names reports whether a literal of a struct sets a field.
+func names(literal *ast.CompositeLit, field string) bool {
+	return slices.ContainsFunc(literal.Elts, func(element ast.Expr) bool {
+		pair, ok := element.(*ast.KeyValueExpr)
+		return ok && selector(pair.Key) == field
+	})
 }
 
 // policies are the packages that decide about requests.
@@ -231,7 +243,9 @@ func TestCheckCalls(t *testing.T) {
 	runSamples(t, checkCalls, map[string]sample{
 		"log.Fatal":               {"waf/a.go", body("log.Fatal(1)"), "log.Fatal"},
 		"the default client":      {"waf/a.go", body("c := http.DefaultClient; _ = c"), "http.DefaultClient"},
-		"the same in a test":      {"waf/a_test.go", body("c := http.DefaultClient; _ = c"), ""},
+		"the same in a test":      {"waf/a_test.go", body("c := http.DefaultClient; _ = c"), "http.DefaultClient"},
+		"a bare client in a test": {"waf/a_test.go", body("c := &http.Client{Timeout: 1}; _ = c"), "without Transport"},
+		"a client of one's own":   {"waf/a.go", body("c := http.Client{Transport: t}; _ = c"), ""},
 		"log.Fatal in a test":     {"waf/a_test.go", body("log.Fatal(1)"), "log.Fatal"},
 		"http.Get":                {"waf/a.go", body("http.Get(u)"), "http.Get"},
 		"Get of a client":         {"waf/a.go", body("client.Get(u)"), ""},

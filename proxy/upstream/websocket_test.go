@@ -52,7 +52,7 @@ func TestWebSocketEcho(t *testing.T) {
 		t.Cleanup(up.Close)
 		cfg.Endpoints = []string{up.URL}
 		f := newRig(t, "http1", cfg, Options{WebSocket: true})
-		c, _, err := websocket.Dial(t.Context(), f.URL, &websocket.DialOptions{Subprotocols: []string{"echo"}})
+		c, _, err := websocket.Dial(t.Context(), f.URL, &websocket.DialOptions{HTTPClient: f.client, Subprotocols: []string{"echo"}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,7 @@ func sealedSession(t testing.TB, host string) (*Provider, *Sessions, []*http.Coo
 
 func BenchmarkCheck(b *testing.B) {
 	p, s, cookies := sealedSession(b, "app.example.test")
-	g := NewGate(p, s, Rule{}, GateOptions{Cookies: func(*http.Request) []*http.Cookie { return cookies }})
+	g := NewGate(Providers{p}, s, Rule{}, GateOptions{Cookies: func(*http.Request) []*http.Cookie { return cookies }})
 	r := httptest.NewRequest("GET", "https://app.example.test/", nil)
 	check := func(b *testing.B) {
 		if d, err := g.Check(r); err != nil || d.Identity == nil {
@@ -87,7 +87,7 @@ func FuzzSessionCookie(f *testing.F) {
 	f.Add("1abcdefgh1", "1abcdefgh2")
 	f.Fuzz(func(t *testing.T, v0, v1 string) {
 		list := []*http.Cookie{{Name: "__Host-gatehouse-0", Value: v0}, {Name: "__Host-gatehouse-1", Value: v1}}
-		sess, err := s.read(p, host, list, time.Now())
+		sess, err := s.read(Providers{p}, host, list, time.Now())
 		if (sess != nil) == (err != nil) && (v0 != "" || v1 != "") {
 			t.Fatalf("session %v and error %v", sess, err)
 		}
@@ -115,7 +115,7 @@ func FuzzSessionContent(f *testing.F) {
 }
 
 func FuzzPendingCookie(f *testing.F) {
-	l := newPendingLogin(time.Unix(1, 0), "/page")
+	l := newPendingLogin(&Provider{}, time.Unix(1, 0), "/page")
 	f.Add(pendingLogins{l, l}.append(nil))
 	f.Add([]byte{1, 0})
 	f.Add([]byte{1, 255})

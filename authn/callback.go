@@ -52,8 +52,11 @@ func (e *endpoints) callback(w http.ResponseWriter, r *http.Request) {
 		e.fail(w, r, refusal, nil)
 		return
 	}
-	logins, present, ok := e.sessions.pending(e.provider, host, e.opts.Cookies(r))
+	logins, present, ok := e.sessions.pending(host, e.opts.Cookies(r))
 	index := logins.find(a.state)
+	if index >= 0 && e.providers.begun(&logins[index]) == nil {
+		index = -1 // a reload took the provider away
+	}
 	switch {
 	case a.err != "":
 		e.providerError(w, r, host, a, logins, index)
@@ -89,7 +92,7 @@ func stateRefusal(present, ok bool) *Error {
 // late handles a callback whose login is not under way any more. Somebody who is signed in by now,
 // because they used the back button or finished in another tab, just goes to their page.
 func (e *endpoints) late(w http.ResponseWriter, r *http.Request, host, state string) bool {
-	sess, err := e.sessions.read(e.provider, host, e.opts.Cookies(r), e.sessions.now())
+	sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now())
 	if err != nil || sess == nil {
 		return false
 	}
@@ -124,13 +127,13 @@ func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host s
 func (e *endpoints) tryAgain(back string) func(*page) {
 	return func(p *page) {
 		if back = SafeReturn(back); back != "/" {
-			p.Href = withQuery(e.provider.set.signIn, []param{{"rd", back}})
+			p.Href = withQuery(e.providers.paths().signIn, []param{{"rd", back}})
 		}
 	}
 }
 
 func (e *endpoints) setPending(w http.ResponseWriter, host string, logins pendingLogins) {
-	if line, err := e.sessions.setPending(e.provider, host, logins); err == nil {
+	if line, err := e.sessions.setPending(host, logins); err == nil {
 		w.Header().Add("Set-Cookie", line)
 	}
 }
@@ -148,7 +151,7 @@ func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, 
 		return
 	}
 	// The session that this browser had before is over: its id does not live on (O16).
-	e.sessions.forget(e.provider, host, e.opts.Cookies(r))
+	e.sessions.forget(e.providers, host, e.opts.Cookies(r))
 	for _, line := range lines {
 		w.Header().Add("Set-Cookie", line)
 	}
@@ -165,9 +168,11 @@ func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, 
 	redirect(w, r, login.back)
 }
 
-// login does steps 5 to 10 of ALB's list.
+// login does steps 5 to 10 of ALB's list. Which provider it is says the login that was begun, and
+// nothing that came back: the code of another is redeemed where it is worth nothing (RFC 9700
+// section 4.4).
 func (e *endpoints) login(r *http.Request, host string, a answerParams, login *pendingLogin) ([]string, *session, error) {
-	p, s := e.provider, e.sessions
+	p, s := e.providers.begun(login), e.sessions
 	if login.expired(s.now()) {
 		return nil, nil, fail(ReasonInvalidState, http.StatusUnauthorized,
 			"This sign-in took longer than 15 minutes.", "callback: the login is too old")

@@ -213,7 +213,7 @@ func TestLongReturnPathsFitTheLoginCookie(t *testing.T) {
 	for range 8 {
 		b.visit(path(700))
 	}
-	logins, _, ok := s.sessions.pending(s.provider, canonicalHost(mustURL(t, s.gw.URL).Host), b.own())
+	logins, _, ok := s.sessions.pending(canonicalHost(mustURL(t, s.gw.URL).Host), b.own())
 	if n := len(b.own()[0].Value); !ok || len(logins) < 2 || len(logins) >= maxPending || n > maxLoginCookie {
 		t.Errorf("got %d logins in %d bytes, want as many as fit", len(logins), n)
 	}

@@ -23,7 +23,11 @@ const (
 // binding is the name under which cookies are sealed: a value that was made for one host, client or
 // purpose does not open for another (attack case O23).
 func (p *Provider) binding(purpose, base, host string) string {
-	return strings.Join([]string{purpose, base, host, p.set.issuer, p.set.clientID}, "\n")
+	parts := []string{purpose, base, host, p.set.issuer, p.set.clientID}
+	if p.set.name != "" { // two providers may be one client that is sent to sign in differently
+		parts = append(parts, p.set.name)
+	}
+	return strings.Join(parts, "\n")
 }
 
 // presented is the session shards of a request.

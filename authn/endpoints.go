@@ -34,24 +34,24 @@ type EndpointOptions struct {
 
 // endpoints are the pages of signing in and out.
 type endpoints struct {
-	provider *Provider
-	sessions *Sessions
-	opts     EndpointOptions
+	providers Providers
+	sessions  *Sessions
+	opts      EndpointOptions
 }
 
 // Endpoints returns the handlers of signing in and out by their path: the callback, sign-in,
 // sign-out, and the page after it. They answer by themselves, errors included, and set their own
 // Content-Security-Policy.
-func Endpoints(p *Provider, s *Sessions, opts EndpointOptions) map[string]http.Handler {
+func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.Handler {
 	if opts.Cookies == nil {
 		opts.Cookies = (*http.Request).Cookies
 	}
-	e := &endpoints{provider: p, sessions: s, opts: opts}
+	e, set := &endpoints{providers: ps, sessions: s, opts: opts}, ps.paths()
 	return map[string]http.Handler{
-		p.set.callback: http.HandlerFunc(e.callback),
-		p.set.signIn:   http.HandlerFunc(e.signIn),
-		p.set.signOut:  http.HandlerFunc(e.signOut),
-		signedOutPath:  http.HandlerFunc(e.signedOut),
+		set.callback:  http.HandlerFunc(e.callback),
+		set.signIn:    http.HandlerFunc(e.signIn),
+		set.signOut:   http.HandlerFunc(e.signOut),
+		signedOutPath: http.HandlerFunc(e.signedOut),
 	}
 }
 
@@ -82,17 +82,17 @@ func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 	back := e.returnPath(r.URL.RawQuery)
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		// A link on another site ends nobody's session: who is signed in goes to the page.
-		if sess, err := e.sessions.read(e.provider, host, e.opts.Cookies(r), e.sessions.now()); err == nil && sess != nil {
+		if sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now()); err == nil && sess != nil {
 			redirect(w, r, back)
 			return
 		}
 	}
-	location, cookie, err := e.sessions.begin(e.provider, host, back, e.opts.Cookies(r))
+	location, cookie, err := e.sessions.begin(e.providers[0], host, back, e.opts.Cookies(r))
 	if err != nil {
 		e.fail(w, r, err, nil)
 		return
 	}
-	e.sessions.forget(e.provider, host, e.opts.Cookies(r))
+	e.sessions.forget(e.providers, host, e.opts.Cookies(r))
 	for _, line := range e.sessions.clear {
 		w.Header().Add("Set-Cookie", line)
 	}
@@ -112,8 +112,8 @@ func (e *endpoints) returnPath(query string) string {
 	if plain, err := url.PathUnescape(p); err == nil {
 		p = plain
 	}
-	switch p {
-	case e.provider.set.callback, e.provider.set.signIn, e.provider.set.signOut, signedOutPath:
+	switch set := e.providers.paths(); p {
+	case set.callback, set.signIn, set.signOut, signedOutPath:
 		return "/"
 	}
 	return back
@@ -129,22 +129,25 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead || !ownRequest(r, host) {
 		page{
 			Title: "Sign out?", Text: []string{"You are about to sign out of " + host + "."},
-			Label: "Sign out", Href: e.provider.set.signOut, QuietLabel: "Stay signed in", QuietHref: "/",
+			Label: "Sign out", Href: e.providers.paths().signOut, QuietLabel: "Stay signed in", QuietHref: "/",
 		}.write(w, r, http.StatusOK)
 		return
 	}
-	out, idToken := e.end(r, host)
+	out, p, idToken := e.end(r, host)
 	for _, line := range e.sessions.clear {
 		w.Header().Add("Set-Cookie", line)
 	}
 	w.Header().Add("Set-Cookie", setCookie(e.sessions.set.cookie, "", 0, e.sessions.set.sameSite))
-	if line, err := e.sessions.setPending(e.provider, host, nil); err == nil {
+	if line, err := e.sessions.setPending(host, nil); err == nil {
 		w.Header().Add("Set-Cookie", line)
 	}
 	if e.opts.OnLogout != nil {
 		e.opts.OnLogout(r.Context(), out)
 	}
-	location := e.provider.signOutURL(e.provider.live.Load(), host, idToken)
+	location := ""
+	if p != nil {
+		location = p.signOutURL(p.live.Load(), host, idToken)
+	}
 	if location == "" {
 		location = signedOutPath
 	}
@@ -172,23 +175,28 @@ func ownRequest(r *http.Request, host string) bool {
 	return r.Method == http.MethodPost
 }
 
-// end revokes the session here and its refresh token at the provider.
-func (e *endpoints) end(r *http.Request, host string) (out Logout, idToken string) {
-	s, p := e.sessions, e.provider
-	sess, err := s.read(p, host, e.opts.Cookies(r), s.now())
+// end revokes the session here and its refresh token at the provider, and returns the provider that
+// has to forget it too: that of the session. Without one it is the only one that there is, or nil.
+func (e *endpoints) end(r *http.Request, host string) (out Logout, p *Provider, idToken string) {
+	s := e.sessions
+	sess, err := s.read(e.providers, host, e.opts.Cookies(r), s.now())
 	if err != nil || sess == nil {
-		return Logout{}, ""
+		if len(e.providers) == 1 {
+			p = e.providers[0]
+		}
+		return Logout{}, p, ""
 	}
+	p = e.providers.of(sess)
 	s.revoked.add(sess.name, sess.end, s.now().Unix())
 	sess = s.latest(p, host, sess) // a refresh may have rotated the token since
 	out = Logout{SessionID: sess.name, Subject: sess.subject}
 	c, err := p.connected()
 	if err != nil {
 		out.Err = err
-		return out, sess.idToken
+		return out, p, sess.idToken
 	}
 	out.Err = p.revoke(r.Context(), c, sess.refresh)
-	return out, sess.idToken
+	return out, p, sess.idToken
 }
 
 func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
@@ -198,7 +206,7 @@ func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
 	page{
 		Title: "You are signed out",
 		Text:  []string{"Your session on " + canonicalHost(r.Host) + " has ended. You can close this window."},
-		Label: "Sign in again", Href: e.provider.set.signIn,
+		Label: "Sign in again", Href: e.providers.paths().signIn,
 	}.write(w, r, http.StatusOK)
 }
 
@@ -207,7 +215,7 @@ func (e *endpoints) fail(w http.ResponseWriter, r *http.Request, err error, chan
 	if e.opts.OnError != nil {
 		e.opts.OnError(r.Context(), err)
 	}
-	p := page{Title: "Signing in did not work", Label: "Try again", Href: e.provider.set.signIn}
+	p := page{Title: "Signing in did not work", Label: "Try again", Href: e.providers.paths().signIn}
 	status := http.StatusInternalServerError
 	var refusal *Error
 	if errors.As(err, &refusal) {

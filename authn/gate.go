@@ -78,21 +78,22 @@ type GateOptions struct {
 
 // Gate lets requests pass that satisfy a rule. It is safe for concurrent use.
 type Gate struct {
-	provider *Provider
-	sessions *Sessions
-	rule     Rule
-	opts     GateOptions
+	providers Providers
+	sessions  *Sessions
+	rule      Rule
+	opts      GateOptions
 }
 
-// NewGate returns a gate. It is cheap: there is one for each route and generation.
-func NewGate(p *Provider, s *Sessions, rule Rule, opts GateOptions) *Gate {
+// NewGate returns a gate. It is cheap: there is one for each route and generation. Of the providers
+// there is one at least, also those that the route does not take: their sessions are known here too.
+func NewGate(ps Providers, s *Sessions, rule Rule, opts GateOptions) *Gate {
 	if opts.Cookies == nil {
 		opts.Cookies = (*http.Request).Cookies
 	}
 	if opts.Now == nil {
 		opts.Now = s.now
 	}
-	return &Gate{provider: p, sessions: s, rule: rule, opts: opts}
+	return &Gate{providers: ps, sessions: s, rule: rule, opts: opts}
 }
 
 // Decision is what a gate thinks of a request.
@@ -124,7 +125,7 @@ func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	id, err := g.provider.bearer(r.Context(), raw)
+	id, err := g.providers.bearer(r.Context(), raw)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (g *Gate) checkSession(r *http.Request) (Decision, error) {
 	}
 	id := sess.identity
 	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) || !containsAll(id.Scopes, g.rule.Scopes) {
-		return d, g.forbidden(id, g.provider.set.signOut)
+		return d, g.forbidden(id, g.providers.paths().signOut)
 	}
 	d.Identity = id
 	return d, nil
@@ -161,14 +162,14 @@ func (g *Gate) checkSession(r *http.Request) (Decision, error) {
 // one it returns nil; the decision then has Cookies when cookies came that are none.
 func (g *Gate) session(r *http.Request, host string) (*session, Decision, error) {
 	now := g.opts.Now()
-	sess, err := g.sessions.read(g.provider, host, g.opts.Cookies(r), now)
+	sess, err := g.sessions.read(g.providers, host, g.opts.Cookies(r), now)
 	if err != nil {
 		return nil, Decision{Cookies: g.sessions.clear}, nil
 	}
 	if sess == nil || !sess.due(now.Unix()) {
 		return sess, Decision{}, nil
 	}
-	next, cookies, err := g.sessions.renew(r.Context(), g.provider, host, sess, g.opts.OnRefresh)
+	next, cookies, err := g.sessions.renew(r.Context(), g.providers.of(sess), host, sess, g.opts.OnRefresh)
 	switch {
 	case err == nil && g.sessions.revoked.has(sess.name), loginOver(err):
 		return nil, Decision{Cookies: g.sessions.clear}, nil
@@ -254,7 +255,7 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err error) {
 	if d.Login && navigation(r) {
-		location, cookie, beginErr := g.sessions.begin(g.provider, canonicalHost(r.Host), ownReturn(r), g.opts.Cookies(r))
+		location, cookie, beginErr := g.sessions.begin(g.providers[0], canonicalHost(r.Host), ownReturn(r), g.opts.Cookies(r))
 		if beginErr == nil {
 			g.told(r, err)
 			w.Header().Add("Set-Cookie", cookie)
@@ -290,7 +291,7 @@ func (g *Gate) askToLogin(w http.ResponseWriter, r *http.Request) {
 		RequestID string `json:"request_id,omitempty"`
 	}{
 		Error: "unauthenticated", Status: http.StatusUnauthorized,
-		LoginURL: withQuery(g.provider.set.signIn, []param{{"rd", pageOf(r, canonicalHost(r.Host))}}),
+		LoginURL: withQuery(g.providers.paths().signIn, []param{{"rd", pageOf(r, canonicalHost(r.Host))}}),
 	}
 	if g.opts.RequestID != nil {
 		answer.RequestID = g.opts.RequestID(r)

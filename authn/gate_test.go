@@ -483,7 +483,7 @@ func TestWarmRequestsAllocateNothing(t *testing.T) {
 		"session": {Groups: []string{"users"}, Scopes: []string{"email"}},
 		"token":   {Mode: ModeToken, Scopes: []string{"orders.read"}},
 	} {
-		g := NewGate(s.provider, s.sessions, rule, opts)
+		g := NewGate(s.providers(), s.sessions, rule, opts)
 		allocs := testing.AllocsPerRun(1000, func() {
 			if d, err := g.Check(r); err != nil || d.Identity == nil {
 				t.Fatal(err)

@@ -443,8 +443,10 @@ func (s *stack) connect() {
 	s.t.Cleanup(s.gw.Close)
 }
 
+func (s *stack) providers() Providers { return Providers{s.provider} }
+
 func (s *stack) gate(rule Rule) *Gate {
-	return NewGate(s.provider, s.sessions, rule, GateOptions{
+	return NewGate(s.providers(), s.sessions, rule, GateOptions{
 		Deny: func(w http.ResponseWriter, r *http.Request, err error) {
 			status := 500
 			if e, ok := err.(interface{ HTTPStatus() int }); ok {
@@ -472,7 +474,7 @@ func app(w http.ResponseWriter, r *http.Request) {
 
 func (s *stack) handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, h := range Endpoints(s.provider, s.sessions, EndpointOptions{
+	for path, h := range Endpoints(s.providers(), s.sessions, EndpointOptions{
 		RequestID: func(*http.Request) string { return "req-1" },
 		OnLogin:   func(_ context_, id *identity.Identity) { s.note(func() { s.logins = append(s.logins, id.Subject) }) },
 		OnLogout:  func(_ context_, l Logout) { s.note(func() { s.logouts = append(s.logouts, l) }) },

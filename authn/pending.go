@@ -17,7 +17,7 @@ const (
 	// maxLoginCookie keeps the cookie below what browsers take (4,096 bytes with its name).
 	maxLoginCookie = 3800
 
-	pendingVersion = 1
+	pendingVersion = 2
 )
 
 // pendingLogin is a login that has gone to the provider and not come back.
@@ -25,12 +25,13 @@ type pendingLogin struct {
 	state    loginState
 	nonce    [16]byte
 	verifier [32]byte
+	provider mark  // that it was begun at
 	started  int64 // Unix seconds
 	back     string
 }
 
-func newPendingLogin(now time.Time, back string) pendingLogin {
-	l := pendingLogin{started: now.Unix(), back: back}
+func newPendingLogin(p *Provider, now time.Time, back string) pendingLogin {
+	l := pendingLogin{provider: p.mark, started: now.Unix(), back: back}
 	rand.Read(l.state[:])
 	rand.Read(l.nonce[:])
 	rand.Read(l.verifier[:])
@@ -88,6 +89,7 @@ func (p pendingLogins) append(b []byte) []byte {
 		b = append(b, p[i].state[:]...)
 		b = append(b, p[i].nonce[:]...)
 		b = append(b, p[i].verifier[:]...)
+		b = append(b, p[i].provider[:]...)
 		b = binary.AppendVarint(b, p[i].started)
 		b = appendText(b, p[i].back)
 	}
@@ -106,6 +108,7 @@ func parsePending(b []byte) (pendingLogins, error) {
 		copy(l.state[:], r.take(uint64(len(l.state))))
 		copy(l.nonce[:], r.take(uint64(len(l.nonce))))
 		copy(l.verifier[:], r.take(uint64(len(l.verifier))))
+		copy(l.provider[:], r.take(uint64(len(l.provider))))
 		l.started = r.int()
 		l.back = r.text()
 		p = append(p, l)

@@ -26,6 +26,7 @@ const maxTokens = 32 << 20
 // for concurrent use.
 type Provider struct {
 	set     settings
+	mark    mark
 	client  *http.Client
 	timeout time.Duration // of one call
 	now     func() time.Time
@@ -75,7 +76,7 @@ func NewProvider(cfg Config, opts ProviderOptions) (*Provider, error) {
 		opts.Timeout = callTimeout
 	}
 	p := &Provider{
-		set: set, client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
+		set: set, mark: set.mark(), client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
 		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens),
 	}
 	if p.now == nil {
@@ -86,9 +87,6 @@ func NewProvider(cfg Config, opts ProviderOptions) (*Provider, error) {
 
 // Issuer returns the issuer as configured, which is also what every token must say.
 func (p *Provider) Issuer() string { return p.set.issuer }
-
-// Callback returns the path of the redirect URI.
-func (p *Provider) Callback() string { return p.set.callback }
 
 // Ready says whether Connect has succeeded.
 func (p *Provider) Ready() bool { return p.live.Load() != nil }

@@ -142,7 +142,7 @@ func TestProviderWithoutUserinfo(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, withOIDC, func(s *stack) { s.op.discovery = object2{"userinfo_endpoint": ""} })
 	b := s.login("alice")
-	sess, err := s.sessions.read(s.provider, canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
+	sess, err := s.sessions.read(s.providers(), canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
 	if err != nil || !strings.Contains(string(sess.claims), `"nonce"`) || s.count("userinfo") != 0 {
 		t.Errorf("want the ID token's payload as claims, got %v", err)
 	}

@@ -96,7 +96,7 @@ func (s *Sessions) latest(p *Provider, host string, sess *session) *session {
 
 func (s *Sessions) renewalKey(p *Provider, host string, sess *session) renewalKey {
 	var b []byte
-	for _, part := range []string{sess.name, sess.refresh, host, p.set.issuer, p.set.clientID} {
+	for _, part := range []string{sess.name, sess.refresh, host, p.set.issuer, p.set.clientID, p.set.name} {
 		b = appendText(b, part) // with its length, so that no two lists read the same
 	}
 	return sha256.Sum256(b)

@@ -32,6 +32,7 @@ type session struct {
 
 	identity *identity.Identity
 	name     string // of the id, in text
+	provider mark   // that vouches for it
 }
 
 func (s *session) append(b []byte) []byte {
@@ -86,6 +87,7 @@ func parseSession(b []byte) (*session, error) {
 
 // finish makes the identity that requests of the session carry.
 func (s *session) finish(p *Provider) *session {
+	s.provider = p.mark
 	s.name = base64.RawURLEncoding.EncodeToString(s.id[:])
 	s.identity = &identity.Identity{
 		Issuer: p.set.issuer, ClientID: p.set.clientID,

@@ -183,7 +183,7 @@ func TestSessionIsBoundToHostAndClient(t *testing.T) {
 	now := s.clock.now()
 	host := canonicalHost(mustURL(t, s.gw.URL).Host)
 	read := func(s2 *Sessions, p *Provider, host string) bool {
-		sess, err := s2.read(p, host, cookies, now)
+		sess, err := s2.read(Providers{p}, host, cookies, now)
 		return err == nil && sess != nil
 	}
 	if !read(s.sessions, s.provider, host) {
@@ -223,7 +223,7 @@ func TestSessionKeysRotate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sess, err := next.read(s.provider, host, cookies, s.clock.now())
+		sess, err := next.read(s.providers(), host, cookies, s.clock.now())
 		if got := err == nil && sess != nil; got != tt.want {
 			t.Errorf("keys %.1q: opens %t, want %t", tt.keys, got, tt.want)
 		}
@@ -231,7 +231,7 @@ func TestSessionKeysRotate(t *testing.T) {
 			next.revoked.add(sess.name, sess.end, s.clock.now().Unix())
 		}
 	}
-	if sess, _ := s.sessions.read(s.provider, host, cookies, s.clock.now()); sess != nil {
+	if sess, _ := s.sessions.read(s.providers(), host, cookies, s.clock.now()); sess != nil {
 		t.Error("a revocation was lost with a reload")
 	}
 }
@@ -275,7 +275,7 @@ func TestIdentityOfALogin(t *testing.T) {
 	s := newStack(t)
 	s.set(func() { s.userinfo["custom:dept"] = "Zürich" })
 	b := s.login("alice")
-	sess, err := s.sessions.read(s.provider, canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
+	sess, err := s.sessions.read(s.providers(), canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
 	if err != nil || sess == nil {
 		t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func TestUnverifiedMailIsUnverified(t *testing.T) {
 		s := newStack(t)
 		s.set(func() { s.userinfo["email_verified"] = v })
 		b := s.login("alice")
-		sess, _ := s.sessions.read(s.provider, canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
+		sess, _ := s.sessions.read(s.providers(), canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
 		if sess == nil || sess.identity.EmailVerified {
 			t.Errorf("email_verified %v: the address counts as verified", v)
 		}

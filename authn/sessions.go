@@ -128,29 +128,19 @@ var errNoSession = errors.New("the session is not valid")
 
 // read returns the session of a request. It is nil without an error when no cookie of ours came;
 // every cookie that is no session gives errNoSession.
-func (s *Sessions) read(p *Provider, host string, cookies []*http.Cookie, now time.Time) (*session, error) {
+func (s *Sessions) read(ps Providers, host string, cookies []*http.Cookie, now time.Time) (*session, error) {
 	shards := s.collect(cookies)
 	if !shards.any {
 		return nil, nil
 	}
 	key := s.openedKey(host, &shards)
 	var sess *session
-	if o, ok := s.opened.get(key); ok && o.is(p, host, &shards) {
+	if o, ok := s.opened.get(key); ok && o.is(ps, host, &shards) {
 		sess = o.sess
+	} else if sess = s.open(ps, host, &shards); sess != nil {
+		s.remember(host, &shards, key, sess)
 	} else {
-		value, joined := shards.join()
-		if !joined {
-			return nil, errNoSession
-		}
-		b, err := s.seal.open(p.binding("session", s.set.cookie, host), value)
-		if err != nil {
-			return nil, errNoSession
-		}
-		if sess, err = parseSession(b); err != nil {
-			return nil, errNoSession
-		}
-		sess.finish(p)
-		s.remember(p, host, &shards, key, sess)
+		return nil, errNoSession
 	}
 	if now.Unix() >= sess.end || s.revoked.has(sess.name) || shards.twice {
 		return nil, errNoSession
@@ -158,10 +148,31 @@ func (s *Sessions) read(p *Provider, host string, cookies []*http.Cookie, now ti
 	return sess, nil
 }
 
+// open returns the session that is in the shards, or nil. It opens for one provider only: the value
+// is bound to it.
+func (s *Sessions) open(ps Providers, host string, shards *presented) *session {
+	value, joined := shards.join()
+	if !joined {
+		return nil
+	}
+	for _, p := range ps {
+		b, err := s.seal.open(p.binding("session", s.set.cookie, host), value)
+		if err != nil {
+			continue
+		}
+		sess, err := parseSession(b)
+		if err != nil {
+			return nil
+		}
+		return sess.finish(p)
+	}
+	return nil
+}
+
 // forget ends the session that a request carries, if it carries one.
-func (s *Sessions) forget(p *Provider, host string, cookies []*http.Cookie) {
+func (s *Sessions) forget(ps Providers, host string, cookies []*http.Cookie) {
 	now := s.now()
-	if sess, err := s.read(p, host, cookies, now); err == nil && sess != nil {
+	if sess, err := s.read(ps, host, cookies, now); err == nil && sess != nil {
 		s.revoked.add(sess.name, sess.end, now.Unix())
 	}
 }
@@ -173,9 +184,9 @@ type openedKey [maxShards + 1]uint64
 
 // opened is a cookie that was opened, and what it was bound to.
 type opened struct {
-	host, issuer, client string
-	values               [maxShards]string
-	sess                 *session
+	host   string
+	values [maxShards]string
+	sess   *session
 }
 
 func (s *Sessions) openedKey(host string, shards *presented) (key openedKey) {
@@ -188,13 +199,13 @@ func (s *Sessions) openedKey(host string, shards *presented) (key openedKey) {
 	return key
 }
 
-func (o *opened) is(p *Provider, host string, shards *presented) bool {
-	return o.values == shards.values && o.host == host && o.issuer == p.set.issuer && o.client == p.set.clientID
+func (o *opened) is(ps Providers, host string, shards *presented) bool {
+	return o.values == shards.values && o.host == host && ps.of(o.sess) != nil
 }
 
 // remember keeps an opened cookie. The values are copied: they are parts of a whole header.
-func (s *Sessions) remember(p *Provider, host string, shards *presented, key openedKey, sess *session) {
-	o := &opened{host: strings.Clone(host), issuer: p.set.issuer, client: p.set.clientID, sess: sess}
+func (s *Sessions) remember(host string, shards *presented, key openedKey, sess *session) {
+	o := &opened{host: strings.Clone(host), sess: sess}
 	weight := sess.weight()
 	for i, v := range shards.values {
 		o.values[i] = strings.Clone(v)
@@ -250,8 +261,8 @@ func (s *Sessions) newSession(p *Provider, c *connection, t *tokens, userinfo []
 }
 
 // pending opens the login cookie. ok is false when there is none or it does not open; present says
-// which.
-func (s *Sessions) pending(p *Provider, host string, cookies []*http.Cookie) (logins pendingLogins, present, ok bool) {
+// which. The logins may be those of several providers.
+func (s *Sessions) pending(host string, cookies []*http.Cookie) (logins pendingLogins, present, ok bool) {
 	name, value := s.loginName(), ""
 	for _, c := range cookies {
 		if c.Name != name {
@@ -268,7 +279,7 @@ func (s *Sessions) pending(p *Provider, host string, cookies []*http.Cookie) (lo
 	if len(value) > maxLoginCookie {
 		return nil, true, false
 	}
-	b, err := s.seal.open(p.binding("login", s.set.cookie, host), value)
+	b, err := s.seal.open(s.loginBinding(host), value)
 	if err != nil {
 		return nil, true, false
 	}
@@ -277,7 +288,7 @@ func (s *Sessions) pending(p *Provider, host string, cookies []*http.Cookie) (lo
 }
 
 // setPending returns the Set-Cookie line of the login cookie; without logins it deletes it.
-func (s *Sessions) setPending(p *Provider, host string, logins pendingLogins) (string, error) {
+func (s *Sessions) setPending(host string, logins pendingLogins) (string, error) {
 	sameSite := "Lax" // Strict would keep it from coming back with the provider's redirect
 	if s.set.sameSite == "None" {
 		sameSite = "None"
@@ -285,11 +296,17 @@ func (s *Sessions) setPending(p *Provider, host string, logins pendingLogins) (s
 	if len(logins) == 0 {
 		return setCookie(s.loginName(), "", 0, sameSite), nil
 	}
-	value, err := s.sealPending(p.binding("login", s.set.cookie, host), logins)
+	value, err := s.sealPending(s.loginBinding(host), logins)
 	if err != nil {
 		return "", fail(ReasonUnhandled, http.StatusInternalServerError, publicTryAgain, "%w", err)
 	}
 	return setCookie(s.loginName(), value, loginTimeout, sameSite), nil
+}
+
+// loginBinding is the name under which login cookies are sealed. Each login in it says itself at which
+// provider it was begun.
+func (s *Sessions) loginBinding(host string) string {
+	return strings.Join([]string{"login", s.set.cookie, host}, "\n")
 }
 
 // begin starts a login: the provider's address to go to, and the cookie to set.
@@ -299,9 +316,9 @@ func (s *Sessions) begin(p *Provider, host, back string, cookies []*http.Cookie)
 		return "", "", err
 	}
 	now := s.now()
-	logins, _, _ := s.pending(p, host, cookies)
-	login := newPendingLogin(now, back)
-	cookie, err = s.setPending(p, host, append(logins.live(now), login))
+	logins, _, _ := s.pending(host, cookies)
+	login := newPendingLogin(p, now, back)
+	cookie, err = s.setPending(host, append(logins.live(now), login))
 	if err != nil {
 		return "", "", err
 	}

@@ -69,6 +69,7 @@ func join(section, field string) string {
 
 // settings is a Config with its defaults filled in and everything parsed. It is immutable.
 type settings struct {
+	name         string // "" where there is one provider only
 	cognito      bool
 	issuer       string
 	domain       string // Cognito: origin of the hosted pages, without a slash at the end

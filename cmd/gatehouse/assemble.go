@@ -74,7 +74,7 @@ type assembler struct {
 	observer  *observer
 	parts     *parts
 	prev      *parts
-	provider  *authn.Provider
+	logins    authn.Providers // none without a login
 	sessions  *authn.Sessions
 	assertion *headers.Assertion // nil without a login
 	strip     func(http.Header)
@@ -214,13 +214,14 @@ func (a *assembler) identity() error {
 		return at("assertion", err)
 	}
 	a.strip = a.assertion.Strip
-	a.provider, err = a.parts.providers.take(
+	provider, err := a.parts.providers.take(
 		digest(login, providerFiles(login)...), a.prev.providers,
 		func() (*authn.Provider, error) { return authn.NewProvider(login, authn.ProviderOptions{}) }, (*authn.Provider).Close,
 	)
 	if err != nil {
 		return at("login", err)
 	}
+	a.logins = authn.Providers{provider}
 	if err := a.takeSessions(login.Session); err != nil {
 		return at("login.session", err)
 	}
@@ -386,7 +387,7 @@ func (a *assembler) gate(rt *configs.Route) []func(http.Handler) http.Handler {
 	if !guarded {
 		return nil
 	}
-	return []func(http.Handler) http.Handler{authn.NewGate(a.provider, a.sessions, rule, a.gateOptions()).Wrap}
+	return []func(http.Handler) http.Handler{authn.NewGate(a.logins, a.sessions, rule, a.gateOptions()).Wrap}
 }
 
 func (a *assembler) gateOptions() authn.GateOptions {

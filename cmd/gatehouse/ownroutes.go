@@ -16,7 +16,7 @@ import (
 // ownRoutes adds what Gatehouse answers itself: the sign-in endpoints and the assertion's keys, on every
 // host that somebody can sign in to or bring a token to.
 func (a *assembler) ownRoutes() error {
-	if a.provider == nil {
+	if len(a.logins) == 0 {
 		return nil
 	}
 	callback, others, err := a.endpointGuards()
@@ -29,9 +29,9 @@ func (a *assembler) ownRoutes() error {
 		if len(hosts) > 0 {
 			suffix = " " + hosts[0]
 		}
-		for path, handler := range authn.Endpoints(a.provider, a.sessions, a.endpointOptions()) {
+		for path, handler := range authn.Endpoints(a.logins, a.sessions, a.endpointOptions()) {
 			guards := others
-			if path == a.provider.Callback() {
+			if path == a.logins.Callback() {
 				guards = callback
 			}
 			a.routes = append(a.routes, proxy.Route{

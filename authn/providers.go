@@ -1,0 +1,94 @@
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"gatehouse/authn/identity"
+)
+
+// Providers are the identity providers of one login section, one at least. All have the same paths.
+// What belongs to one of them is never taken for another's: neither sessions, nor logins under way,
+// nor tokens.
+type Providers []*Provider
+
+// paths are the settings that all have in common.
+func (ps Providers) paths() *settings { return &ps[0].set }
+
+// Callback returns the path of the redirect URI.
+func (ps Providers) Callback() string { return ps.paths().callback }
+
+// mark tells providers apart in what is kept about them: by name, issuer and client, so that a name
+// that is given to another one later finds nothing.
+type mark [8]byte
+
+func (s *settings) mark() (m mark) {
+	var b []byte
+	for _, part := range []string{s.name, s.issuer, s.clientID} {
+		b = appendText(b, part) // with its length, so that no two lists read the same
+	}
+	sum := sha256.Sum256(b)
+	copy(m[:], sum[:])
+	return m
+}
+
+func (ps Providers) marked(m mark) *Provider {
+	for _, p := range ps {
+		if p.mark == m {
+			return p
+		}
+	}
+	return nil
+}
+
+// of returns the provider that vouches for a session, or nil when it is not there any more.
+func (ps Providers) of(sess *session) *Provider { return ps.marked(sess.provider) }
+
+// begun returns the provider at which a login was begun, or nil when it is not there any more.
+func (ps Providers) begun(l *pendingLogin) *Provider { return ps.marked(l.provider) }
+
+// bearer returns the identity that an access token proves to one of the providers. Which of them is
+// asked says the token, before anything in it is believed, so that nobody's keys are fetched for a token of
+// somebody else.
+func (ps Providers) bearer(ctx context.Context, raw string) (*identity.Identity, error) {
+	if len(ps) == 1 {
+		return ps[0].bearer(ctx, raw)
+	}
+	var refusal error
+	issuer := claimedIssuer(raw)
+	for _, p := range ps {
+		if p.set.issuer != issuer {
+			continue
+		}
+		id, err := p.bearer(ctx, raw)
+		if err == nil {
+			return id, nil
+		}
+		refusal = err
+	}
+	if refusal == nil {
+		refusal = invalidToken(fmt.Errorf("iss: %q is not taken here", clip(issuer, 200)))
+	}
+	return nil, refusal
+}
+
+// claimedIssuer returns what a token says its issuer is, unverified.
+func claimedIssuer(raw string) string {
+	if len(raw) > maxToken {
+		return ""
+	}
+	_, rest, _ := strings.Cut(raw, ".")
+	segment, _, _ := strings.Cut(rest, ".")
+	payload, err := decodeSegment(segment)
+	if err != nil {
+		return ""
+	}
+	members, err := parseObject(payload)
+	if err != nil {
+		return ""
+	}
+	issuer, _ := members.text("iss")
+	return issuer
+}

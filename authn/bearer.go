@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"gatehouse/authn/identity"
 )
@@ -153,7 +152,7 @@ func (p *Provider) tokenIdentity(cl *claims, raw string) (*identity.Identity, er
 	id := &identity.Identity{
 		Issuer: p.set.issuer, ClientID: p.set.clientID, Subject: cl.subject,
 		Groups: groups, Scopes: tokenScopes(cl.members),
-		AuthTime: cl.issued, Expires: cl.expires.Add(skew),
+		ACR: cl.acr(), Expires: cl.expires.Add(skew),
 		AccessToken: raw, Claims: cl.raw,
 	}
 	if client, ok := cl.members.text("client_id"); ok {
@@ -166,9 +165,7 @@ func (p *Provider) tokenIdentity(cl *claims, raw string) (*identity.Identity, er
 	id.Username, _ = cl.members.text(name)
 	id.Email, _ = cl.members.text("email")
 	id.EmailVerified = id.Email != "" && cl.members.flag("email_verified")
-	if at, ok := cl.members.seconds("auth_time"); ok {
-		id.AuthTime = time.Unix(at, 0)
-	}
+	id.AuthTime, id.AuthTimeStated = cl.authenticated()
 	return id, nil
 }
 

@@ -99,7 +99,7 @@ func FuzzSessionCookie(f *testing.F) {
 }
 
 func FuzzSessionContent(f *testing.F) {
-	sess := &session{subject: "alice", groups: []string{"a", "b"}, claims: []byte("{}"), verified: true, end: 5}
+	sess := &session{subject: "alice", groups: []string{"a", "b"}, claims: []byte("{}"), verified: true, end: 5, dated: true, acr: "loa:2"}
 	f.Add(sess.append(nil))
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -108,7 +108,8 @@ func FuzzSessionContent(f *testing.F) {
 			return
 		}
 		again, err := parseSession(s.append(nil))
-		if err != nil || again.subject != s.subject || len(again.groups) != len(s.groups) || again.end != s.end {
+		if err != nil || again.subject != s.subject || len(again.groups) != len(s.groups) || again.end != s.end ||
+			again.acr != s.acr || again.dated != s.dated || again.verified != s.verified {
 			t.Fatalf("does not survive being written: %v", err)
 		}
 	})

@@ -8,7 +8,14 @@ import (
 	"gatehouse/authn/identity"
 )
 
-const sessionVersion = 1
+const sessionVersion = 2
+
+// Flags of a session, as the cookie keeps them.
+const (
+	flagVerified = 1 << iota
+	flagDated
+	flagsKnown = 1<<iota - 1
+)
 
 // session is a login as the cookie keeps it. It is immutable once it is in use, and so is the
 // identity that it stands for.
@@ -20,7 +27,9 @@ type session struct {
 	verified bool // the e-mail address
 	groups   []string
 	scopes   []string
-	authTime int64 // this and the following in Unix seconds
+	acr      string // how the person proved who they are; "" when the provider does not say
+	dated    bool   // authTime is the provider's word and not just when the ID token was issued
+	authTime int64  // this and the following in Unix seconds
 	start    int64
 	end      int64 // absolute
 	renewed  int64 // when the access token was issued to us
@@ -40,7 +49,10 @@ func (s *session) append(b []byte) []byte {
 	b = append(b, s.id[:]...)
 	flags := byte(0)
 	if s.verified {
-		flags = 1
+		flags |= flagVerified
+	}
+	if s.dated {
+		flags |= flagDated
 	}
 	b = append(b, flags)
 	for _, t := range []int64{s.authTime, s.start, s.end, s.renewed, s.expires} {
@@ -48,7 +60,7 @@ func (s *session) append(b []byte) []byte {
 	}
 	b = appendTexts(b, s.groups)
 	b = appendTexts(b, s.scopes)
-	for _, t := range []string{s.subject, s.username, s.email, s.access, s.refresh, s.idToken, string(s.claims)} {
+	for _, t := range []string{s.subject, s.username, s.email, s.access, s.refresh, s.idToken, s.acr, string(s.claims)} {
 		b = appendText(b, t)
 	}
 	return b
@@ -62,17 +74,17 @@ func parseSession(b []byte) (*session, error) {
 	s := &session{}
 	copy(s.id[:], r.take(uint64(len(s.id))))
 	if flags := r.take(1); r.err == nil {
-		if flags[0] > 1 {
+		if flags[0] > flagsKnown {
 			return nil, errBinary
 		}
-		s.verified = flags[0] == 1
+		s.verified, s.dated = flags[0]&flagVerified != 0, flags[0]&flagDated != 0
 	}
 	for _, t := range []*int64{&s.authTime, &s.start, &s.end, &s.renewed, &s.expires} {
 		*t = r.int()
 	}
 	s.groups = r.texts()
 	s.scopes = r.texts()
-	for _, t := range []*string{&s.subject, &s.username, &s.email, &s.access, &s.refresh, &s.idToken} {
+	for _, t := range []*string{&s.subject, &s.username, &s.email, &s.access, &s.refresh, &s.idToken, &s.acr} {
 		*t = r.text()
 	}
 	s.claims = []byte(r.text())
@@ -92,7 +104,7 @@ func (s *session) finish(p *Provider) *session {
 	s.identity = &identity.Identity{
 		Issuer: p.set.issuer, ClientID: p.set.clientID,
 		Subject: s.subject, Username: s.username, Email: s.email, EmailVerified: s.verified,
-		Groups: s.groups, Scopes: s.scopes,
+		Groups: s.groups, Scopes: s.scopes, ACR: s.acr, AuthTimeStated: s.dated,
 		AuthTime: time.Unix(s.authTime, 0), Expires: time.Unix(s.end, 0),
 		SessionID: s.name, AccessToken: s.access, Claims: s.claims,
 	}
@@ -119,8 +131,12 @@ func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) e
 	s.access, s.refresh, s.scopes = t.access, t.refresh, t.scopes
 	s.expires, s.renewed = t.expires.Unix(), p.now().Unix()
 	if t.id != nil {
-		s.subject, s.username = t.id.subject, t.id.username
-		s.authTime, s.groups = t.id.authTime.Unix(), t.id.groups
+		if s.subject == "" {
+			// A refresh proves nothing anew: how and when somebody signed in stays what it was at the
+			// login (OpenID Connect Core 1.0 section 12.2), whatever the new ID token says.
+			s.authTime, s.dated, s.acr = t.id.authTime.Unix(), t.id.dated, t.id.acr
+		}
+		s.subject, s.username, s.groups = t.id.subject, t.id.username, t.id.groups
 		s.email, _ = t.id.members.text("email")
 		s.verified = t.id.members.flag("email_verified")
 		if !p.set.cognito && c.endSession != "" {

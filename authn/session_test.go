@@ -273,7 +273,10 @@ func TestStrictSameSiteBreaksTheChainOfRedirects(t *testing.T) {
 func TestIdentityOfALogin(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	s.set(func() { s.userinfo["custom:dept"] = "Zürich" })
+	s.set(func() {
+		s.userinfo["custom:dept"] = "Zürich"
+		s.idClaims = func(c object2) { c["acr"] = "urn:cognito:loa:4" }
+	})
 	b := s.login("alice")
 	sess, err := s.sessions.read(s.providers(), canonicalHost(mustURL(t, s.gw.URL).Host), b.own(), s.clock.now())
 	if err != nil || sess == nil {
@@ -290,6 +293,7 @@ func TestIdentityOfALogin(t *testing.T) {
 		Email: "alice@example.com", EmailVerified: true, Groups: []string{"users"},
 		Scopes:   []string{"openid", "email", "profile"},
 		AuthTime: start.Local(), Expires: start.Add(12 * time.Hour).Local(),
+		AuthTimeStated: true, ACR: "urn:cognito:loa:4",
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("identity (-got +want):\n%s", diff)

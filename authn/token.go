@@ -21,6 +21,8 @@ const (
 	skew = 30 * time.Second
 	// maxSubject is the length that OpenID Connect Core 1.0 section 2 allows for sub.
 	maxSubject = 255
+	// maxACR bounds the name of an authentication context class.
+	maxACR = 128
 )
 
 // claims is the payload of a token whose signature, issuer and times are right.
@@ -142,6 +144,8 @@ type idToken struct {
 	*claims
 	username string
 	authTime time.Time
+	dated    bool // authTime is auth_time, and not iat for want of it
+	acr      string
 	groups   []string
 	hasGroup bool // the groups claim is there, even if it is empty
 }
@@ -186,12 +190,28 @@ func (p *Provider) idToken(cl *claims) (*idToken, error) {
 		name = "cognito:username"
 	}
 	t.username, _ = cl.members.text(name)
-	if at, ok := cl.members.seconds("auth_time"); ok {
-		t.authTime = time.Unix(at, 0)
-	} else {
-		t.authTime = cl.issued
-	}
+	t.authTime, t.dated = cl.authenticated()
+	t.acr = cl.acr()
 	return t, nil
+}
+
+// authenticated returns when the person last proved who they are. A token that does not say so was
+// issued then at the earliest; stated is false.
+func (c *claims) authenticated() (at time.Time, stated bool) {
+	if at, ok := c.members.seconds("auth_time"); ok {
+		return time.Unix(at, 0), true
+	}
+	return c.issued, false
+}
+
+// acr returns the authentication context class, or "" for one that is absent or longer than any rule
+// could name.
+func (c *claims) acr() string {
+	acr, _ := c.members.text("acr")
+	if len(acr) > maxACR {
+		return ""
+	}
+	return acr
 }
 
 // checkAudience wants us in aud, and us alone unless azp says that the token was made for us.

@@ -24,6 +24,11 @@ type Identity struct {
 	AuthTime time.Time // when the person last proved who they are
 	Expires  time.Time // when this identity stops being valid
 
+	// AuthTimeStated says that AuthTime is the provider's word. Otherwise it is when the token was
+	// issued, which may be long after.
+	AuthTimeStated bool
+	ACR            string // how they proved it ("acr"); may be empty
+
 	// SessionID names the session in logs and caches. It opens nothing by itself. It is empty for
 	// bearer tokens.
 	SessionID string

@@ -67,10 +67,24 @@ func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
 	return false
 }
 
+// tooEarly refuses a browser that loads a link before it is followed: that must sign nobody in or out. It
+// asks again when the link is.
+func (e *endpoints) tooEarly(w http.ResponseWriter, r *http.Request) bool {
+	if !ahead(r) {
+		return false
+	}
+	e.fail(w, r, fail(ReasonBadRequest, http.StatusServiceUnavailable, "This address is not loaded ahead of time.",
+		"loaded ahead of time"), nil)
+	return true
+}
+
 // signIn begins a login and comes back to rd. The old session ends with the same answer, so that
 // nobody looks at a sign-in page while still signed in (attack case O17).
 func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	if e.tooEarly(w, r) {
 		return
 	}
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
@@ -123,6 +137,9 @@ func (e *endpoints) returnPath(query string) string {
 // did not come from here gets a page that asks.
 func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet, http.MethodHead, http.MethodPost) {
+		return
+	}
+	if e.tooEarly(w, r) {
 		return
 	}
 	host := canonicalHost(r.Host)

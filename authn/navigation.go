@@ -14,7 +14,7 @@ func navigation(r *http.Request) bool {
 	if !get && r.Method != http.MethodPost || webSocket(r) {
 		return false
 	}
-	if strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") || r.Header.Get("X-Requested-With") != "" {
+	if ahead(r) || r.Header.Get("X-Requested-With") != "" {
 		return false
 	}
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
@@ -22,6 +22,10 @@ func navigation(r *http.Request) bool {
 	}
 	return get && r.Header.Get("Sec-Fetch-Site") == "" && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
+
+// ahead says whether a browser loads the address before anybody has asked for it, by prefetching or
+// prerendering, which look like navigations but for this.
+func ahead(r *http.Request) bool { return strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch") }
 
 func webSocket(r *http.Request) bool {
 	for _, v := range r.Header["Upgrade"] {

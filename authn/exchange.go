@@ -30,8 +30,8 @@ type tokens struct {
 	access  string
 	refresh string
 	idRaw   string
-	id      *idToken // nil when a refresh brought none
-	scopes  []string
+	id      *idToken  // nil when a refresh brought none
+	scopes  []string  // nil when the answer names none
 	expires time.Time // of the access token
 }
 
@@ -71,14 +71,14 @@ func (p *Provider) readTokens(ctx context.Context, c *connection, tok *oauth2.To
 	if !headerSafe(tok.AccessToken) {
 		return nil, fail(ReasonInvalidTokenResponse, http.StatusBadGateway, publicTryAgain, "access_token: not printable")
 	}
-	t := &tokens{access: tok.AccessToken, refresh: tok.RefreshToken, scopes: p.set.scopes}
+	t := &tokens{access: tok.AccessToken, refresh: tok.RefreshToken}
 	life := time.Duration(tok.ExpiresIn) * time.Second
 	if life <= 0 {
 		life = assumedLife
 	}
 	t.expires = p.now().Add(life)
 	if scope, ok := tok.Extra("scope").(string); ok && scope != "" {
-		t.scopes = strings.Fields(scope) // absent means: as asked (RFC 6749 section 5.1)
+		t.scopes = strings.Fields(scope)
 	}
 	raw, _ := tok.Extra("id_token").(string)
 	if raw == "" {

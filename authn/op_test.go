@@ -148,6 +148,7 @@ type op struct {
 	rotate     bool
 	userinfo   map[string]any              // beside sub
 	discovery  map[string]any              // replaces members
+	answer     func(a object2, first bool) // changes what the token endpoint says; first is a login
 	idClaims   func(c object2)             // changes the ID token's payload
 	idToken    func() string               // replaces the ID token
 	idHead     func(h object2)             // changes its header
@@ -311,6 +312,9 @@ func (o *op) tokens(g *grant, first bool) map[string]any {
 		answer["refresh_token"] = refresh
 	}
 	answer["id_token"] = o.idLocked(g.user, g.nonce, access)
+	if o.answer != nil {
+		o.answer(answer, first)
+	}
 	return answer
 }
 

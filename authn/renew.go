@@ -114,6 +114,7 @@ func (s *Sessions) renew(ctx context.Context, p *Provider, host string, old *ses
 			defer s.renewal.leave(key, r)
 			s.run(context.WithoutCancel(ctx), p, host, old, r)
 		}()
+		s.revokeLate(ctx, p, old, r)
 		if hook != nil {
 			hook(ctx, Refresh{old.name, old.subject, r.err})
 		}
@@ -124,6 +125,17 @@ func (s *Sessions) renew(ctx context.Context, p *Provider, host string, old *ses
 		return r.sess, r.cookies, r.err
 	case <-ctx.Done():
 		return nil, nil, ctx.Err()
+	}
+}
+
+// revokeLate revokes the refresh token of a renewal whose session was signed out while it was under way.
+// The result is remembered by now: a sign-out that comes later finds the token there.
+func (s *Sessions) revokeLate(ctx context.Context, p *Provider, old *session, r *renewal) {
+	if r.err != nil || r.sess.refresh == old.refresh || !s.revoked.has(old.name) {
+		return
+	}
+	if c, err := p.connected(); err == nil {
+		p.revoke(ctx, c, r.sess.refresh) // the session is over whatever comes of it
 	}
 }
 

@@ -113,7 +113,11 @@ func (s *session) finish(p *Provider) *session {
 
 // weight is what the session costs in memory, about.
 func (s *session) weight() int {
-	return 512 + len(s.access) + len(s.refresh) + len(s.idToken) + 2*len(s.claims)
+	n := 512 + len(s.access) + len(s.refresh) + len(s.idToken) + 2*len(s.claims)
+	for _, g := range s.groups {
+		n += 16 + len(g)
+	}
+	return n
 }
 
 // due says whether the access token needs renewing: it has run out, or will within a tenth of its
@@ -126,12 +130,20 @@ func (s *session) due(now int64) bool {
 	return now >= s.expires-early
 }
 
-// take puts what a login or a refresh brought into the session.
+// take puts what a login or a refresh brought into the session. userinfo is nil when a refresh could not
+// read it; what it said before counts on then.
 func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) error {
-	s.access, s.refresh, s.scopes = t.access, t.refresh, t.scopes
+	login := s.subject == ""
+	s.access, s.refresh = t.access, t.refresh
+	switch {
+	case t.scopes != nil:
+		s.scopes = t.scopes
+	case login: // as asked (RFC 6749 section 5.1); after a refresh as before (section 6)
+		s.scopes = p.set.scopes
+	}
 	s.expires, s.renewed = t.expires.Unix(), p.now().Unix()
 	if t.id != nil {
-		if s.subject == "" {
+		if login {
 			// A refresh proves nothing anew: how and when somebody signed in stays what it was at the
 			// login (OpenID Connect Core 1.0 section 12.2), whatever the new ID token says.
 			s.authTime, s.dated, s.acr = t.id.authTime.Unix(), t.id.dated, t.id.acr
@@ -144,7 +156,10 @@ func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) e
 		}
 	}
 	if userinfo == nil {
-		return nil
+		if t.id == nil {
+			return nil
+		}
+		userinfo = s.claims
 	}
 	s.claims = userinfo
 	members, err := parseObject(userinfo)

@@ -399,6 +399,9 @@ type stack struct {
 	refreshed []Refresh
 	logouts   []Logout
 	logins    []string
+
+	ledger      Ledger
+	ledgerError func(error)
 }
 
 type stackOption func(*stack)
@@ -437,7 +440,8 @@ func (s *stack) connect() {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.provider.Close)
-	if s.sessions, err = NewSessions(s.cfg.Session, []byte(strings.Repeat("k", 32)), SessionsOptions{Now: s.clock.now}); err != nil {
+	opts := SessionsOptions{Now: s.clock.now, Ledger: s.ledger, OnError: s.ledgerError}
+	if s.sessions, err = NewSessions(s.cfg.Session, []byte(strings.Repeat("k", 32)), opts); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := s.provider.Connect(s.t.Context()); err != nil {

@@ -48,8 +48,9 @@ type Config struct {
 	// needs no switch: on_unauthenticated: deny answers 401 without a session and sends an expired
 	// one to sign in; the headers, the callback path and the key endpoint are ALB's.
 	Compat string `yaml:"compat"`
-	// StateDir holds certificates, the local CA and the ACME account. Default: $STATE_DIRECTORY
-	// (systemd), else gatehouse in the user's state directory.
+	// StateDir holds certificates, the local CA, the ACME account and, so that a restart brings nobody
+	// back, who has signed out. Default: $STATE_DIRECTORY (systemd), else gatehouse in the user's state
+	// directory.
 	StateDir string `yaml:"state_dir"`
 	// Drain is how long requests may take to end after SIGTERM; default 30s.
 	Drain Duration `yaml:"drain"`

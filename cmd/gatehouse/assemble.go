@@ -49,6 +49,8 @@ type parts struct {
 	assertions shelf[*headers.Assertion]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
+	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
+	ledger authn.Ledger
 }
 
 func newParts() *parts {
@@ -89,6 +91,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		prev = newParts()
 	}
 	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
+	a.parts.ledger = prev.ledger
 	defer func() {
 		if err != nil {
 			a.parts.release()
@@ -249,7 +252,9 @@ func (a *assembler) takeSessions(cfg authn.SessionConfig) (err error) {
 	}{cfg, a.cfg.Secret})
 	switch {
 	case a.prev.sessions == nil:
-		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{})
+		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{
+			Ledger: a.parts.ledger, OnError: a.observer.revocationLost,
+		})
 	case a.prev.sessionsOf == a.parts.sessionsOf:
 		a.sessions = a.prev.sessions
 	default:

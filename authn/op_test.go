@@ -400,8 +400,9 @@ type stack struct {
 	logouts   []Logout
 	logins    []string
 
-	ledger      Ledger
-	ledgerError func(error)
+	ledger        Ledger
+	ledgerError   func(error)
+	idTokenClaims bool
 }
 
 type stackOption func(*stack)
@@ -436,7 +437,7 @@ func (s *stack) connect() {
 	s.t.Helper()
 	var err error
 	roots := s.srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	if s.provider, err = NewProvider(s.cfg, ProviderOptions{Now: s.clock.now, Roots: roots, Timeout: s.timeout}); err != nil {
+	if s.provider, err = NewProvider(s.cfg, ProviderOptions{Now: s.clock.now, Roots: roots, Timeout: s.timeout, IDTokenClaims: s.idTokenClaims}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.provider.Close)

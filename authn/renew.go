@@ -226,7 +226,7 @@ func (s *Sessions) claimsAgain(ctx context.Context, p *Provider, c *connection, 
 	if loginOver(err) {
 		return nil, err
 	}
-	if err != nil || checkForwarded(claims, t.access) != nil {
+	if err != nil || checkForwarded(p.asserted(c, t, claims), t.access) != nil {
 		return nil, nil
 	}
 	return claims, nil

@@ -151,7 +151,7 @@ func (s *session) due(now int64) bool {
 // take puts what a login or a refresh brought into the session. userinfo is nil when a refresh could not
 // read it; what it said before counts on then.
 func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) error {
-	login := s.subject == ""
+	login, old := s.subject == "", *s
 	s.access, s.refresh = t.access, t.refresh
 	switch {
 	case t.scopes != nil:
@@ -176,13 +176,25 @@ func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) e
 			s.idToken = t.idRaw
 		}
 	}
+	if claims := p.asserted(c, t, userinfo); claims != nil && checkForwarded(claims, t.access) == nil {
+		s.claims = claims
+	}
 	if userinfo == nil {
 		if t.id == nil {
 			return nil
 		}
+		if p.idTokenClaims { // the claims are not those of userinfo, and cannot stand in for it
+			s.email, s.verified = old.email, old.verified
+			if !t.id.hasGroup {
+				s.groups = old.groups
+			}
+			if s.username == "" {
+				s.username = old.username
+			}
+			return nil
+		}
 		userinfo = s.claims
 	}
-	s.claims = userinfo
 	members, err := parseObject(userinfo)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net/http"
@@ -147,6 +148,7 @@ type op struct {
 	life       int // of access tokens, in seconds
 	rotate     bool
 	userinfo   map[string]any              // beside sub
+	signInfo   func(claims object2) string // makes userinfo a JWT
 	discovery  map[string]any              // replaces members
 	answer     func(a object2, first bool) // changes what the token endpoint says; first is a login
 	idClaims   func(c object2)             // changes the ID token's payload
@@ -381,7 +383,13 @@ func (o *op) serveUserinfo(w http.ResponseWriter, r *http.Request) {
 	info := map[string]any{"sub": c["sub"], "email": fmt.Sprint(c["sub"], "@example.com")}
 	o.mu.Lock()
 	maps.Copy(info, o.userinfo)
+	sign := o.signInfo
 	o.mu.Unlock()
+	if sign != nil {
+		w.Header().Set("Content-Type", "application/jwt; charset=utf-8")
+		io.WriteString(w, sign(info))
+		return
+	}
 	writeJSON(w, 200, info)
 }
 

@@ -116,7 +116,7 @@ func FuzzSessionContent(f *testing.F) {
 }
 
 func FuzzPendingCookie(f *testing.F) {
-	l := newPendingLogin(&Provider{}, time.Unix(1, 0), "/page")
+	l := newPendingLogin(&Provider{}, time.Unix(1, 0), "/page", StepUp{})
 	f.Add(pendingLogins{l, l}.append(nil))
 	f.Add([]byte{1, 0})
 	f.Add([]byte{1, 255})

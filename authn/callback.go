@@ -116,10 +116,10 @@ func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host s
 		return
 	}
 	e.setPending(w, host, logins.without(index))
-	back := logins[index].back
+	login := logins[index]
 	e.fail(w, r, refusal, func(p *page) {
 		p.Quote = clip(a.errorMessage, 200)
-		e.tryAgain(back)(p)
+		e.anew(&login)(p)
 	})
 }
 
@@ -130,6 +130,15 @@ func (e *endpoints) tryAgain(back string) func(*page) {
 			p.Href = withQuery(e.providers.paths().signIn, []param{{"rd", back}})
 		}
 	}
+}
+
+// anew is tryAgain for a login that is known: it begins at the same provider and wants the same.
+func (e *endpoints) anew(login *pendingLogin) func(*page) {
+	at := e.providers.begun(login)
+	if at == nil || len(e.providers) == 1 && !login.want.any() {
+		return e.tryAgain(login.back)
+	}
+	return func(p *page) { p.Href = e.providers.signInPath(Providers{at}, SafeReturn(login.back), login.want) }
 }
 
 func (e *endpoints) setPending(w http.ResponseWriter, host string, logins pendingLogins) {
@@ -147,7 +156,7 @@ func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, 
 			return
 		}
 		e.setPending(w, host, logins.without(index))
-		e.fail(w, r, err, e.tryAgain(login.back))
+		e.fail(w, r, err, e.anew(&login))
 		return
 	}
 	// The session that this browser had before is over: its id does not live on (O16).
@@ -192,13 +201,16 @@ func (e *endpoints) login(r *http.Request, host string, a answerParams, login *p
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := login.want.verify(t.id, s.now()); err != nil {
+		return nil, nil, err
+	}
 	info := t.id.raw
 	if c.userinfo != "" {
 		if info, err = p.userinfo(r.Context(), c, t.access, t.id.subject); err != nil {
 			return nil, nil, err
 		}
 	}
-	if err := checkForwarded(p.asserted(c, t, info), t.access); err != nil {
+	if err := checkForwarded(info, t.access); err != nil {
 		return nil, nil, err
 	}
 	sess, err := s.newSession(p, c, t, info)

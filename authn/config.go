@@ -1,11 +1,14 @@
 package authn
 
-// Config is how people sign in. Exactly one of Cognito and OIDC is set.
+// Config is how people sign in. Exactly one of Cognito, OIDC and Providers is set.
 type Config struct {
 	// Cognito signs in through an Amazon Cognito user pool.
 	Cognito *CognitoConfig `yaml:"cognito"`
 	// OIDC signs in through any other OpenID provider.
 	OIDC *OIDCConfig `yaml:"oidc"`
+	// Providers are several ways to sign in, by name, where one is not enough. A host or a route says
+	// which of them it takes; with more than one people choose on a page.
+	Providers map[string]ProviderConfig `yaml:"providers"`
 	// Session is the login kept by cookie: its name, life and keys.
 	Session SessionConfig `yaml:"session"`
 	// Callback is the path of the redirect URI; default /oauth2/idpresponse, as ALB has it.
@@ -46,6 +49,36 @@ type CognitoConfig struct {
 	CA string `yaml:"ca"`
 	// ExtraParams are added to the authorize URL; 10 at most.
 	ExtraParams map[string]string `yaml:"extra_params"`
+	// Issuer is the form of the issuer that the pool is set to: "original" (the default,
+	// https://cognito-idp.REGION.amazonaws.com/POOL) or "updated"
+	// (https://issuer-cognito-idp.REGION.amazonaws.com/POOL). Tokens of the other one are refused.
+	Issuer string `yaml:"issuer"`
+	// IdentityProvider is where the pool sends people at once, such as Google, SignInWithApple or the
+	// name that the pool gave a SAML or OIDC provider; COGNITO is the pool itself. Default: the pool asks.
+	IdentityProvider string `yaml:"identity_provider"`
+	// IDPIdentifier chooses the same by an identifier of that provider, often a domain of e-mail addresses.
+	IDPIdentifier string `yaml:"idp_identifier"`
+	// Lang is the language of the pool's pages, such as de or pt-BR; default what the browser asks for.
+	Lang string `yaml:"lang"`
+	// LoginHint is the user name that the pool's page begins with, for a host that belongs to one tenant.
+	LoginHint string `yaml:"login_hint"`
+}
+
+// ProviderConfig is one of several providers. Exactly one of Cognito and OIDC is set.
+type ProviderConfig struct {
+	// Title is what people read on the page where they choose; default the name.
+	Title string `yaml:"title"`
+	// Hosts are the hosts, exact or *.example.com, that sign in here and, unless others name them too,
+	// nowhere else; default those that no provider names.
+	Hosts []string `yaml:"hosts"`
+	// Cognito signs in through an Amazon Cognito user pool.
+	Cognito *CognitoConfig `yaml:"cognito"`
+	// OIDC signs in through any other OpenID provider.
+	OIDC *OIDCConfig `yaml:"oidc"`
+	// GroupsClaim names the claim that holds groups; default cognito:groups with Cognito, groups elsewhere.
+	GroupsClaim string `yaml:"groups_claim"`
+	// Tokens says which of its bearer tokens routes with `require: token` take.
+	Tokens TokenConfig `yaml:"tokens"`
 }
 
 // OIDCConfig names an OpenID provider with a discovery document.

@@ -93,6 +93,11 @@ func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host := canonicalHost(r.Host)
+	in, err := readSignIn(r.URL.RawQuery)
+	if err != nil {
+		e.fail(w, r, err, nil)
+		return
+	}
 	back := e.returnPath(r.URL.RawQuery)
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		// A link on another site ends nobody's session: who is signed in goes to the page.
@@ -101,14 +106,21 @@ func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	location, cookie, err := e.sessions.begin(e.providers[0], host, back, e.opts.Cookies(r))
+	at := e.choices(in.providers, host)
+	if len(at) > 1 {
+		e.choose(w, r, at, host, back, in.want)
+		return
+	}
+	location, cookie, err := e.sessions.begin(at[0], host, back, in.want, e.opts.Cookies(r))
 	if err != nil {
 		e.fail(w, r, err, nil)
 		return
 	}
-	e.sessions.forget(e.providers, host, e.opts.Cookies(r))
-	for _, line := range e.sessions.clear {
-		w.Header().Add("Set-Cookie", line)
+	if !in.want.any() { // whoever only confirms who they are stays signed in until they have
+		e.sessions.forget(e.providers, host, e.opts.Cookies(r))
+		for _, line := range e.sessions.clear {
+			w.Header().Add("Set-Cookie", line)
+		}
 	}
 	w.Header().Add("Set-Cookie", cookie)
 	redirect(w, r, location)
@@ -204,7 +216,7 @@ func (e *endpoints) end(r *http.Request, host string) (out Logout, p *Provider, 
 		return Logout{}, p, ""
 	}
 	p = e.providers.of(sess)
-	s.end(sess)
+	s.revoked.add(sess.name, sess.end, s.now().Unix())
 	sess = s.latest(p, host, sess) // a refresh may have rotated the token since
 	out = Logout{SessionID: sess.name, Subject: sess.subject}
 	c, err := p.connected()

@@ -38,6 +38,8 @@ const (
 	ReasonCrossOrigin         = "AuthCrossOriginWebSocket"
 	ReasonInvalidToken        = "AuthInvalidBearerToken"
 	ReasonScope               = "AuthInsufficientScope"
+	ReasonStepUp              = "AuthStepUpRequired" // signed in, but too long ago or too weakly
+	ReasonOtherProvider       = "AuthOtherProvider"  // signed in, but with a provider that is not taken here
 )
 
 // retryAfter is what clients are told to wait while the provider cannot be reached.
@@ -55,6 +57,8 @@ type Error struct {
 	account string
 	signOut string
 	err     error
+
+	offer, offerHref string // a link that is better than signing out
 }
 
 // Error returns the reason and the cause.
@@ -80,7 +84,10 @@ func (e *Error) Account() string { return e.account }
 // Action returns a link worth offering with the refusal: its label and its path. Both are empty
 // when there is none.
 func (e *Error) Action() (label, href string) {
-	if e.signOut == "" {
+	switch {
+	case e.offer != "":
+		return e.offer, e.offerHref
+	case e.signOut == "":
 		return "", ""
 	}
 	return "Sign out and use another account", e.signOut
@@ -95,6 +102,9 @@ func (e *Error) Fields() map[string]string {
 	}
 	if e.signOut != "" {
 		fields["sign_out"] = e.signOut
+	}
+	if e.offer != "" {
+		fields["sign_in"] = e.offerHref
 	}
 	return fields
 }

@@ -1,6 +1,7 @@
 package authn
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,12 @@ type Rule struct {
 	Mode   string   // one of the modes; "" is ModeAuthenticate, and an unknown one lets nobody pass
 	Groups []string // any one of them; none means no group is asked for
 	Scopes []string // all of them
+
+	// Providers are the names of those who may vouch for the person or token; none means those for the
+	// host.
+	Providers []string
+	// StepUp is what is asked of how and when the person signed in.
+	StepUp StepUp
 }
 
 // Validate reports what is wrong with the rule.
@@ -44,6 +51,13 @@ func (r Rule) Validate(report func(field, msg string)) {
 	default:
 		report("mode", fmt.Sprintf("want authenticate, allow, deny or token, got %q", r.Mode))
 	}
+	if r.Mode == ModeAllow && r.StepUp.any() {
+		report("", "acr, max_age and prompt want somebody signed in, and this lets everybody pass")
+	}
+	if r.Mode == ModeToken && r.StepUp.Prompt != "" {
+		report("prompt", "a token's client shows no page: want acr or max_age")
+	}
+	r.StepUp.Validate(report)
 	for i, g := range r.Groups {
 		if g == "" {
 			report(fmt.Sprintf("groups[%d]", i), "want the name of a group")
@@ -105,6 +119,9 @@ type Decision struct {
 	Cookies []string
 	// Login says that signing in would help.
 	Login bool
+
+	at   Providers // where
+	told bool      // a person reads why before they are sent there
 }
 
 // Check decides about a request and writes nothing to the client. An error is a refusal, an *Error
@@ -125,7 +142,7 @@ func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	id, err := g.providers.bearer(r.Context(), raw)
+	id, err := g.providers.bearer(r.Context(), raw, g.rule.Providers, canonicalHost(r.Host))
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +151,11 @@ func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
 	}
 	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) {
 		return nil, g.forbidden(id, "")
+	}
+	if now := g.opts.Now(); g.rule.StepUp.any() {
+		if short := g.rule.StepUp.lacks(id, now); short != "" {
+			return nil, g.rule.StepUp.tokenRefusal(short, id, now)
+		}
 	}
 	return id, nil
 }
@@ -145,7 +167,10 @@ func (g *Gate) checkSession(r *http.Request) (Decision, error) {
 		return d, err
 	}
 	if sess == nil {
-		return g.nobody(d)
+		return g.nobody(d, host)
+	}
+	if !g.providers.takes(g.providers.of(sess), g.rule.Providers, host) {
+		return g.elsewhere(r, d, sess, host)
 	}
 	if webSocket(r) && crossOrigin(r, host) {
 		return d, errCrossOrigin
@@ -153,6 +178,12 @@ func (g *Gate) checkSession(r *http.Request) (Decision, error) {
 	id := sess.identity
 	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) || !containsAll(id.Scopes, g.rule.Scopes) {
 		return d, g.forbidden(id, g.providers.paths().signOut)
+	}
+	if now := g.opts.Now(); g.rule.StepUp.any() {
+		if short := g.rule.StepUp.lacks(id, now); short != "" {
+			d.Login, d.at = true, Providers{g.providers.of(sess)}
+			return d, g.rule.StepUp.refusal(short, id, now)
+		}
 	}
 	d.Identity = id
 	return d, nil
@@ -171,7 +202,7 @@ func (g *Gate) session(r *http.Request, host string) (*session, Decision, error)
 	}
 	next, cookies, err := g.sessions.renew(r.Context(), g.providers.of(sess), host, sess, g.opts.OnRefresh)
 	switch {
-	case err == nil && g.sessions.over(sess), loginOver(err):
+	case err == nil && g.sessions.revoked.has(sess.name), loginOver(err):
 		return nil, Decision{Cookies: g.sessions.clear}, nil
 	case err == nil:
 		return next, Decision{Cookies: cookies}, nil
@@ -191,31 +222,31 @@ func (g *Gate) session(r *http.Request, host string) (*session, Decision, error)
 
 // nobody decides about a request without a valid session. Whether cookies came that are none is all
 // that it may tell apart: why they are none stays ours (attack case O21).
-func (g *Gate) nobody(d Decision) (Decision, error) {
+func (g *Gate) nobody(d Decision, host string) (Decision, error) {
 	switch g.rule.Mode {
 	case ModeAllow:
 		if len(g.rule.Groups)+len(g.rule.Scopes) == 0 {
 			return d, nil
 		}
 	case ModeDeny:
-		d.Login = d.Cookies != nil
+		d.Login, d.at = d.Cookies != nil, g.providers.taken(g.rule.Providers, host)
 		return d, errUnauthenticated
 	}
-	d.Login = true
+	d.Login, d.at = true, g.providers.taken(g.rule.Providers, host)
 	return d, errUnauthenticated
 }
 
+// account is the name of an identity for people.
+func account(id *identity.Identity) string {
+	return clip(cmp.Or(id.Email, id.Username, id.Subject), 120)
+}
+
 func (g *Gate) forbidden(id *identity.Identity, signOut string) *Error {
-	account := id.Email
-	for _, name := range []string{id.Username, id.Subject} {
-		if account == "" {
-			account = name
-		}
-	}
+	account := account(id)
 	return &Error{
 		Reason: ReasonForbidden, Status: http.StatusForbidden,
-		public:  fmt.Sprintf("You are signed in as %s, and this account may not open this page.", clip(account, 120)),
-		account: clip(account, 120), signOut: signOut,
+		public:  fmt.Sprintf("You are signed in as %s, and this account may not open this page.", account),
+		account: account, signOut: signOut,
 		err: fmt.Errorf("want a group of %q and scopes %q, got groups %q", g.rule.Groups, g.rule.Scopes,
 			clip(strings.Join(id.Groups, " "), 200)),
 	}
@@ -254,25 +285,45 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 }
 
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err error) {
-	if d.Login && navigation(r) {
-		location, cookie, beginErr := g.sessions.begin(g.providers[0], canonicalHost(r.Host), ownReturn(r), g.opts.Cookies(r))
+	switch {
+	case d.Login && !navigation(r):
+		g.told(r, err)
+		g.askToLogin(w, r, d, err)
+		return
+	case d.Login && !d.told:
+		beginErr := g.begin(w, r, d, err)
 		if beginErr == nil {
-			g.told(r, err)
-			w.Header().Add("Set-Cookie", cookie)
-			redirect(w, r, location)
 			return
 		}
 		err = beginErr
-	} else if d.Login {
-		g.told(r, err)
-		g.askToLogin(w, r)
-		return
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		e.Header(w.Header())
 	}
 	g.opts.Deny(w, r, err)
+}
+
+// begin sends a browser to the provider, or shows the chooser where there are several. With an error it
+// has done nothing.
+func (g *Gate) begin(w http.ResponseWriter, r *http.Request, d Decision, cause error) error {
+	host := canonicalHost(r.Host)
+	switch len(d.at) {
+	case 0:
+		return errNoProvider
+	case 1:
+		location, cookie, err := g.sessions.begin(d.at[0], host, ownReturn(r), g.rule.StepUp, g.opts.Cookies(r))
+		if err != nil {
+			return err
+		}
+		g.told(r, cause)
+		w.Header().Add("Set-Cookie", cookie)
+		redirect(w, r, location)
+	default:
+		g.told(r, cause)
+		errUnauthenticated.Header(w.Header())
+		g.providers.chooser(d.at, host, SafeReturn(ownReturn(r)), g.rule.StepUp).write(w, r, http.StatusUnauthorized)
+	}
+	return nil
 }
 
 func (g *Gate) told(r *http.Request, err error) {
@@ -283,7 +334,7 @@ func (g *Gate) told(r *http.Request, err error) {
 
 // askToLogin answers a script: it can open the address in a window, but would get nowhere by
 // following a redirect to another origin.
-func (g *Gate) askToLogin(w http.ResponseWriter, r *http.Request) {
+func (g *Gate) askToLogin(w http.ResponseWriter, r *http.Request, d Decision, cause error) {
 	answer := struct {
 		Error     string `json:"error"`
 		Status    int    `json:"status"`
@@ -291,7 +342,10 @@ func (g *Gate) askToLogin(w http.ResponseWriter, r *http.Request) {
 		RequestID string `json:"request_id,omitempty"`
 	}{
 		Error: "unauthenticated", Status: http.StatusUnauthorized,
-		LoginURL: withQuery(g.providers.paths().signIn, []param{{"rd", pageOf(r, canonicalHost(r.Host))}}),
+		LoginURL: g.providers.signInPath(d.at, pageOf(r, canonicalHost(r.Host)), g.rule.StepUp),
+	}
+	if e, ok := errors.AsType[*Error](cause); ok && e.Reason == ReasonStepUp {
+		answer.Error = "insufficient_user_authentication" // as RFC 9470 calls it
 	}
 	if g.opts.RequestID != nil {
 		answer.RequestID = g.opts.RequestID(r)

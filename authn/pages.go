@@ -17,10 +17,11 @@ const pageStyle = `:root{color-scheme:light dark;--bg:#f4f5f7;--card:#fff;--ink:
 	`blockquote{margin:0 0 1rem;padding:.6rem 1rem;border-left:3px solid var(--line);color:var(--soft);overflow-wrap:anywhere}` +
 	`a.button{display:inline-block;margin-top:.5rem;padding:.65rem 1.25rem;border-radius:.6rem;background:var(--accent);color:var(--on);font-weight:600;text-decoration:none}` +
 	`a.button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}a.quiet{margin-left:1rem;color:var(--soft)}` +
+	`ul{list-style:none;margin:0;padding:0}li a.button{display:block;text-align:center;margin-bottom:.25rem;overflow-wrap:anywhere}nav+a.quiet{display:block;margin:1rem 0 0;text-align:center}` +
 	`footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}`
 
 // PageStyleHash is the CSP source of the inline style of the pages that this package answers with.
-const PageStyleHash = "'sha256-Z8bMPRUrXdIHAPSYv9llLqnweP5jVQqj7+OJIYhDRbY='"
+const PageStyleHash = "'sha256-9vG9akojIZf6s4GmmNVxhNYdikLuCzH76r+UTqmQpTA='"
 
 // PageCSP is the Content-Security-Policy that they are sent with: no script, nothing from elsewhere.
 const PageCSP = "default-src 'none'; style-src " + PageStyleHash + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -48,6 +49,15 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 <p>The sign-in service said:</p>
 <blockquote>{{.Quote}}</blockquote>
 {{- end}}
+{{- if .Choices}}
+<nav aria-label="Ways to sign in">
+<ul>
+{{- range .Choices}}
+<li><a class="button" href="{{.Href}}">{{.Label}}</a></li>
+{{- end}}
+</ul>
+</nav>
+{{- end}}
 {{- if .Href}}
 <a class="button" href="{{.Href}}">{{.Label}}</a>
 {{- end}}
@@ -69,9 +79,13 @@ type page struct {
 	Quote                 string
 	Label, Href           string
 	QuietLabel, QuietHref string
+	Choices               []choice
 	Refresh               string
 	Reason, RequestID     string
 }
+
+// choice is one of several links that are worth the same.
+type choice struct{ Label, Href string }
 
 // write answers with the page. It names no one and may not be stored.
 func (p page) write(w http.ResponseWriter, r *http.Request, status int) {

@@ -28,10 +28,11 @@ type pendingLogin struct {
 	provider mark  // that it was begun at
 	started  int64 // Unix seconds
 	back     string
+	want     StepUp // of what comes back
 }
 
-func newPendingLogin(p *Provider, now time.Time, back string) pendingLogin {
-	l := pendingLogin{provider: p.mark, started: now.Unix(), back: back}
+func newPendingLogin(p *Provider, now time.Time, back string, want StepUp) pendingLogin {
+	l := pendingLogin{provider: p.mark, started: now.Unix(), back: back, want: want}
 	rand.Read(l.state[:])
 	rand.Read(l.nonce[:])
 	rand.Read(l.verifier[:])
@@ -92,6 +93,7 @@ func (p pendingLogins) append(b []byte) []byte {
 		b = append(b, p[i].provider[:]...)
 		b = binary.AppendVarint(b, p[i].started)
 		b = appendText(b, p[i].back)
+		b = p[i].want.append(b)
 	}
 	return b
 }
@@ -111,6 +113,7 @@ func parsePending(b []byte) (pendingLogins, error) {
 		copy(l.provider[:], r.take(uint64(len(l.provider))))
 		l.started = r.int()
 		l.back = r.text()
+		l.want = r.stepUp()
 		p = append(p, l)
 	}
 	if err := r.end(); err != nil {
@@ -120,7 +123,7 @@ func parsePending(b []byte) (pendingLogins, error) {
 }
 
 // sealPending seals as many logins as fit, the newest first of all. One always fits, since maxReturn
-// bounds its path.
+// bounds its path and maxACRBytes what it wants.
 func (s *Sessions) sealPending(name string, p pendingLogins) (string, error) {
 	p = p[max(0, len(p)-maxPending):]
 	for {

@@ -35,8 +35,6 @@ type Provider struct {
 	// down is the Unix time until which refreshes are not tried, after one that got no answer; 0
 	// when the last one did.
 	down atomic.Int64
-
-	idTokenClaims bool
 }
 
 // connection is what discovery found. It is immutable but for the keys.
@@ -59,15 +57,16 @@ type ProviderOptions struct {
 	Roots *x509.CertPool
 	// Timeout is how long one call to the provider may take; 0 is 5 s, as with ALB.
 	Timeout time.Duration
-	// IDTokenClaims makes the claims of an identity those of the ID token instead of userinfo's.
-	// Userinfo is asked all the same: it may be the only one that knows the e-mail address and the
-	// groups, and what is asserted does not change who may come in.
-	IDTokenClaims bool
 }
 
-// NewProvider returns a provider that is not connected. It reads the CA file, if there is one, and
-// does no network.
+// NewProvider returns the provider of a configuration in the single form. It is not connected.
 func NewProvider(cfg Config, opts ProviderOptions) (*Provider, error) {
+	return NewNamedProvider(NamedConfig{Config: cfg}, opts)
+}
+
+// NewNamedProvider returns one of several providers. It is not connected: a CA file is read, if there
+// is one, and there is no network.
+func NewNamedProvider(cfg NamedConfig, opts ProviderOptions) (*Provider, error) {
 	set, err := check(cfg.resolve)
 	if err != nil {
 		return nil, fmt.Errorf("login: %w", err)
@@ -83,7 +82,7 @@ func NewProvider(cfg Config, opts ProviderOptions) (*Provider, error) {
 	}
 	p := &Provider{
 		set: set, mark: set.mark(), client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
-		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens), idTokenClaims: opts.IDTokenClaims,
+		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens),
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -231,6 +230,7 @@ func (p *Provider) redirectURI(host string) string { return "https://" + host + 
 // authorizeURL returns the address of the provider's sign-in page. The parameters are in ALB's
 // order, which some tests of migrated apps look at; blanks are %20.
 func (p *Provider) authorizeURL(c *connection, host string, login *pendingLogin) string {
+	step := login.want.params(p.set.cognito)
 	params := append([]param{
 		{"client_id", p.set.clientID},
 		{"redirect_uri", p.redirectURI(host)},
@@ -240,7 +240,12 @@ func (p *Provider) authorizeURL(c *connection, host string, login *pendingLogin)
 		{"nonce", login.nonceText()},
 		{"code_challenge", oauth2.S256ChallengeFromVerifier(login.verifierText())},
 		{"code_challenge_method", "S256"},
-	}, p.set.extra...)
+	}, step...)
+	for _, extra := range p.set.extra {
+		if !slices.ContainsFunc(step, func(s param) bool { return s.name == extra.name }) {
+			params = append(params, extra)
+		}
+	}
 	return withQuery(c.oauth.Endpoint.AuthURL, params)
 }
 

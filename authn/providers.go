@@ -49,17 +49,17 @@ func (ps Providers) of(sess *session) *Provider { return ps.marked(sess.provider
 // begun returns the provider at which a login was begun, or nil when it is not there any more.
 func (ps Providers) begun(l *pendingLogin) *Provider { return ps.marked(l.provider) }
 
-// bearer returns the identity that an access token proves to one of the providers. Which of them is
-// asked says the token, before anything in it is believed, so that nobody's keys are fetched for a token of
-// somebody else.
-func (ps Providers) bearer(ctx context.Context, raw string) (*identity.Identity, error) {
+// bearer returns the identity that an access token proves to one of the providers that the route takes.
+// Which of them is asked says the token, before anything in it is believed, so that nobody's keys are
+// fetched for a token of somebody else.
+func (ps Providers) bearer(ctx context.Context, raw string, names []string, host string) (*identity.Identity, error) {
 	if len(ps) == 1 {
 		return ps[0].bearer(ctx, raw)
 	}
-	var refusal error
 	issuer := claimedIssuer(raw)
+	var refusal error = invalidToken(fmt.Errorf("iss: %q is not taken here", clip(issuer, 200)))
 	for _, p := range ps {
-		if p.set.issuer != issuer {
+		if p.set.issuer != issuer || !ps.takes(p, names, host) {
 			continue
 		}
 		id, err := p.bearer(ctx, raw)
@@ -67,9 +67,6 @@ func (ps Providers) bearer(ctx context.Context, raw string) (*identity.Identity,
 			return id, nil
 		}
 		refusal = err
-	}
-	if refusal == nil {
-		refusal = invalidToken(fmt.Errorf("iss: %q is not taken here", clip(issuer, 200)))
 	}
 	return nil, refusal
 }

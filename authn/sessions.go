@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -42,14 +41,6 @@ type memory struct {
 	// when twenty tabs are restored at once. It is a courtesy: nothing is decided by it.
 	begun   *cache[loginState, string]
 	renewal *renewals
-	*outlasting
-}
-
-// outlasting is what all configurations share.
-type outlasting struct {
-	life    atomic.Int64 // the longest timeout that sessions have been made with, in nanoseconds
-	ledger  Ledger       // nil when revocations are kept in memory only
-	onError func(error)
 }
 
 type loginState [16]byte
@@ -58,15 +49,10 @@ type loginState [16]byte
 type SessionsOptions struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Ledger keeps revocations beyond the process. Without one, who has signed out is known until it
-	// ends.
-	Ledger Ledger
-	// OnError is told of revocations that the ledger did not take.
-	OnError func(error)
 }
 
 // NewSessions returns sessions sealed with the configured keys, or, when there is none, with one
-// derived from secret, which must then be at least 32 bytes. It loads the ledger.
+// derived from secret, which must then be at least 32 bytes.
 func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessions, error) {
 	m := &memory{
 		opened:  newCache[openedKey, *opened](maxCached),
@@ -76,18 +62,10 @@ func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessi
 		begun:   newCache[loginState, string](maxBegun),
 		renewal: newRenewals(),
 	}
-	m.outlasting = &outlasting{ledger: opts.Ledger, onError: opts.OnError}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	s, err := newSessions(cfg, secret, opts.Now, m)
-	if err == nil && opts.Ledger != nil {
-		err = opts.Ledger.Load(func(rev Revocation) { s.Learn(rev) })
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s, nil
+	return newSessions(cfg, secret, opts.Now, m)
 }
 
 // With returns sessions for another configuration that know what these know: a reload neither
@@ -98,7 +76,6 @@ func (s *Sessions) With(cfg SessionConfig, secret []byte) (*Sessions, error) {
 		opened:  newCache[openedKey, *opened](maxCached),
 		seed:    maphash.MakeSeed(),
 		revoked: s.revoked, used: s.used, begun: s.begun, renewal: s.renewal,
-		outlasting: s.outlasting,
 	}
 	return newSessions(cfg, secret, s.now, m)
 }
@@ -120,9 +97,6 @@ func newSessions(cfg SessionConfig, secret []byte, now func() time.Time, m *memo
 		return nil, err
 	}
 	s := &Sessions{set: set, seal: seal, now: now, memory: m}
-	for life := s.life.Load(); int64(set.timeout) > life && !s.life.CompareAndSwap(life, int64(set.timeout)); {
-		life = s.life.Load()
-	}
 	for i := range maxShards {
 		s.clear = append(s.clear, setCookie(s.shardName(i), "", 0, set.sameSite))
 	}
@@ -168,7 +142,7 @@ func (s *Sessions) read(ps Providers, host string, cookies []*http.Cookie, now t
 	} else {
 		return nil, errNoSession
 	}
-	if now.Unix() >= sess.end || s.over(sess) || shards.twice {
+	if now.Unix() >= sess.end || s.revoked.has(sess.name) || shards.twice {
 		return nil, errNoSession
 	}
 	return sess, nil
@@ -197,8 +171,9 @@ func (s *Sessions) open(ps Providers, host string, shards *presented) *session {
 
 // forget ends the session that a request carries, if it carries one.
 func (s *Sessions) forget(ps Providers, host string, cookies []*http.Cookie) {
-	if sess, err := s.read(ps, host, cookies, s.now()); err == nil && sess != nil {
-		s.end(sess)
+	now := s.now()
+	if sess, err := s.read(ps, host, cookies, now); err == nil && sess != nil {
+		s.revoked.add(sess.name, sess.end, now.Unix())
 	}
 }
 
@@ -277,7 +252,7 @@ func (s *Sessions) shards(p *Provider, host string, sess *session) ([]string, er
 // newSession makes the session of a login. Its id is new, whatever the browser had before.
 func (s *Sessions) newSession(p *Provider, c *connection, t *tokens, userinfo []byte) (*session, error) {
 	now := s.now()
-	sess := &session{start: now.Unix(), began: now.UnixNano(), end: now.Add(s.set.timeout).Unix()}
+	sess := &session{start: now.Unix(), end: now.Add(s.set.timeout).Unix()}
 	rand.Read(sess.id[:])
 	if err := sess.take(p, c, t, userinfo); err != nil {
 		return nil, err
@@ -334,15 +309,16 @@ func (s *Sessions) loginBinding(host string) string {
 	return strings.Join([]string{"login", s.set.cookie, host}, "\n")
 }
 
-// begin starts a login: the provider's address to go to, and the cookie to set.
-func (s *Sessions) begin(p *Provider, host, back string, cookies []*http.Cookie) (location, cookie string, err error) {
+// begin starts a login that has to bring back what want says: the provider's address to go to, and the
+// cookie to set.
+func (s *Sessions) begin(p *Provider, host, back string, want StepUp, cookies []*http.Cookie) (location, cookie string, err error) {
 	c, err := p.connected()
 	if err != nil {
 		return "", "", err
 	}
 	now := s.now()
 	logins, _, _ := s.pending(host, cookies)
-	login := newPendingLogin(p, now, back)
+	login := newPendingLogin(p, now, back, want)
 	cookie, err = s.setPending(host, append(logins.live(now), login))
 	if err != nil {
 		return "", "", err

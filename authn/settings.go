@@ -37,7 +37,11 @@ var (
 	prefixPattern   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 	hostNamePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]+)?$`)
 	cookiePattern   = regexp.MustCompile(`^[A-Za-z0-9!#$%&'*+.^_|~-]{1,64}$`)
-	pathPattern     = regexp.MustCompile(`^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$`)
+	// Of ProviderIdentifiers in the API of Cognito, and of the parameter lang.
+	identifierPattern = regexp.MustCompile(`^[\w +=.@-]{1,40}$`)
+	langPattern       = regexp.MustCompile(`^[a-z]{2,3}(-[A-Z]{2})?$`)
+
+	pathPattern = regexp.MustCompile(`^(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+$`)
 )
 
 // reservedParams are the parameters of the authorize URL that are ours alone.
@@ -53,7 +57,7 @@ func reservedParam(name string) bool {
 // Validate reports everything that is wrong with the configuration. field is the path below this
 // section; "" is the section itself. It reads no file and does no network.
 func (c Config) Validate(report func(field, msg string)) {
-	c.resolve(report)
+	c.resolveAll(report)
 	c.Session.Validate(func(field, msg string) { report(join("session", field), msg) })
 }
 
@@ -70,6 +74,8 @@ func join(section, field string) string {
 // settings is a Config with its defaults filled in and everything parsed. It is immutable.
 type settings struct {
 	name         string // "" where there is one provider only
+	title        string // for people
+	hosts        []string
 	cognito      bool
 	issuer       string
 	domain       string // Cognito: origin of the hosted pages, without a slash at the end
@@ -89,17 +95,22 @@ type settings struct {
 
 type param struct{ name, value string }
 
+// resolve is resolveAll for the single form.
 func (c Config) resolve(report func(field, msg string)) settings {
+	s := c.resolvePaths(report)
+	s.groupsClaim, s.audience = c.GroupsClaim, c.Tokens.Audience
+	resolveProvider(&s, c.Cognito, c.OIDC, c.Tokens, report)
+	return s
+}
+
+// resolvePaths is what all providers have in common.
+func (c Config) resolvePaths(report func(field, msg string)) settings {
 	s := settings{
 		callback:     path(report, "callback", c.Callback, defaultCallback),
 		signIn:       path(report, "sign_in", c.SignIn, defaultSignIn),
 		signOut:      path(report, "sign_out", c.SignOut, defaultSignOut),
 		afterSignOut: c.AfterSignOut,
-		groupsClaim:  c.GroupsClaim,
-		audience:     c.Tokens.Audience,
 	}
-	notEmpty(report, "tokens.audience", c.Tokens.Audience)
-	notEmpty(report, "tokens.client_ids", c.Tokens.ClientIDs)
 	paths := []string{s.callback, s.signIn, s.signOut, signedOutPath}
 	for i, p := range paths {
 		if slices.Index(paths, p) != i {
@@ -112,21 +123,27 @@ func (c Config) resolve(report func(field, msg string)) settings {
 			report("after_sign_out", err.Error())
 		}
 	}
+	return s
+}
+
+// resolveProvider is what each provider has for itself.
+func resolveProvider(s *settings, cognito *CognitoConfig, oidc *OIDCConfig, tokens TokenConfig, report func(field, msg string)) {
+	notEmpty(report, "tokens.audience", tokens.Audience)
+	notEmpty(report, "tokens.client_ids", tokens.ClientIDs)
 	switch {
-	case c.Cognito != nil && c.OIDC != nil:
+	case cognito != nil && oidc != nil:
 		report("", `set either "cognito" or "oidc", not both`)
-	case c.Cognito != nil:
-		c.Cognito.resolve(&s, func(field, msg string) { report(join("cognito", field), msg) })
-	case c.OIDC != nil:
-		c.OIDC.resolve(&s, func(field, msg string) { report(join("oidc", field), msg) })
+	case cognito != nil:
+		cognito.resolve(s, func(field, msg string) { report(join("cognito", field), msg) })
+	case oidc != nil:
+		oidc.resolve(s, func(field, msg string) { report(join("oidc", field), msg) })
 	default:
 		report("", `nobody can sign in: want "cognito" or "oidc"`)
 	}
-	s.clients = append([]string{s.clientID}, c.Tokens.ClientIDs...)
-	if len(c.Tokens.ClientIDs) > 0 && c.Cognito == nil {
+	s.clients = append([]string{s.clientID}, tokens.ClientIDs...)
+	if len(tokens.ClientIDs) > 0 && cognito == nil {
 		report("tokens.client_ids", `only Cognito's tokens name a client; want "audience" here`)
 	}
-	return s
 }
 
 // notEmpty reports the entries of a list that are: such a one is in no token.
@@ -158,7 +175,7 @@ func (c *CognitoConfig) resolve(s *settings, report func(field, msg string)) {
 	if c.Endpoint == "" && !regionPattern.MatchString(region) {
 		report("region", fmt.Sprintf("want a region such as eu-west-1, got %q", region))
 	}
-	base := "https://cognito-idp." + region + ".amazonaws.com"
+	base := "https://" + c.issuerHost(report) + "." + region + ".amazonaws.com"
 	if strings.HasPrefix(region, "cn-") {
 		base += ".cn"
 	}
@@ -171,6 +188,7 @@ func (c *CognitoConfig) resolve(s *settings, report func(field, msg string)) {
 	s.issuer = base + "/" + c.UserPool
 	s.domain = cognitoDomain(c.Domain, region, report)
 	resolveClient(s, c.Scopes, c.ExtraParams, report)
+	c.resolveHints(s, report)
 }
 
 // cognitoDomain takes https://auth.example.com, auth.example.com, or the prefix of an

@@ -192,11 +192,13 @@ func (c *Config) checkSecret(d *decoder) {
 	}
 	secret, path := c.clientSecret()
 	switch {
+	case len(c.Login.Providers) > 1:
+		d.fault("login.providers", "several providers share the keys of sessions and assertions: want secret at the top, or login.session.keys and assertion.keys")
 	case d.src.has(path):
 		if secret != "" && len(secret) < minClientSecret {
 			d.fault(path, fmt.Sprintf("too short to derive keys from: want at least %d characters, or secret at the top, or login.session.keys and assertion.keys", minClientSecret))
 		}
-	case c.Login.Cognito != nil || c.Login.OIDC != nil:
+	case path != "":
 		d.fault("login", "no secret to derive the keys of sessions and assertions from: want client_secret, or secret at the top, or login.session.keys and assertion.keys")
 	}
 }
@@ -204,19 +206,6 @@ func (c *Config) checkSecret(d *decoder) {
 // minClientSecret is the length below which a client secret cannot double as the master secret:
 // whoever holds a cookie could guess it offline. Providers issue 28 characters and more.
 const minClientSecret = 16
-
-// clientSecret returns the login's client secret and its path.
-func (c *Config) clientSecret() (secret, path string) {
-	switch {
-	case c.Login == nil:
-		return "", ""
-	case c.Login.Cognito != nil:
-		return c.Login.Cognito.ClientSecret, "login.cognito.client_secret"
-	case c.Login.OIDC != nil:
-		return c.Login.OIDC.ClientSecret, "login.oidc.client_secret"
-	}
-	return "", ""
-}
 
 func (c *Config) checkTLS(d *decoder) {
 	if c.Listen.HTTPS == "" {
@@ -273,6 +262,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 	}
 	c.checkTo(d, r, path)
 	r.Require.check(d, path+".require")
+	c.checkProviders(d, r, path)
 	for j, name := range r.Limit {
 		at := fmt.Sprintf("%s.limit[%d]", path, j)
 		limit, ok := c.Limits[name]
@@ -289,14 +279,13 @@ func (c *Config) checkRoute(d *decoder, i int) {
 	if r.Require.Who != "" && r.Require.Who != RequireNothing && c.Login == nil && !d.reported["login"] {
 		d.fault(path+".require", fmt.Sprintf("%s needs somebody to ask who people are: there is no login", r.Require.Who))
 	}
-	if r.Require.Who == RequireToken && c.Login != nil && c.Login.OIDC != nil && len(c.Login.Tokens.Audience) == 0 {
-		d.fault("login.tokens.audience", fmt.Sprintf(`required: %s takes access tokens, and without a name that must be in their "aud" none is taken`, path))
+	for _, p := range c.tokenParts(r) {
+		d.fault(p.path+".tokens.audience", fmt.Sprintf(`required: %s takes access tokens, and without a name that must be in their "aud" none is taken`, path))
 	}
 	if p := r.StripPrefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || !plainPath(p)) {
 		d.fault(path+".strip_prefix", fmt.Sprintf(`want a path such as "/admin", without a "/" at its end, got %q`, p))
 	}
 	c.checkHeaders(d, path+".headers", r.Headers)
-	c.checkAssertion(d, path+".assertion", r.Assertion)
 }
 
 // plainPath reports whether p is a path in its only spelling: nothing encoded, no dot segments.
@@ -364,23 +353,6 @@ func (c *Config) checkHeaders(d *decoder, path string, over *headers.SecurityCon
 	mergeHeaders(c.Headers, *over).Validate(func(field, msg string) {
 		if !said[msg] { // an index counts in the merged list, which the file does not have
 			field, _, _ = strings.Cut(field, "[")
-			d.fault(join(path, field), msg)
-		}
-	})
-}
-
-// checkAssertion does the same for a route's assertion.
-func (c *Config) checkAssertion(d *decoder, path string, over *headers.RouteAssertionConfig) {
-	if over == nil {
-		return
-	}
-	said := map[string]bool{}
-	say := func(_, msg string) { said[msg] = true }
-	c.Assertion.Validate(say)
-	d.section(path, *over)
-	over.Validate(say)
-	c.Assertion.WithRoute(*over).Validate(func(field, msg string) {
-		if !said[msg] {
 			d.fault(join(path, field), msg)
 		}
 	})

@@ -62,16 +62,12 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 	if r.Headers == nil {
 		r.Headers = &headers.SecurityConfig{}
 	}
-	if r.Assertion == nil {
-		r.Assertion = &headers.RouteAssertionConfig{}
-	}
 	r.Compat = cmp.Or(r.Compat, c.Compat, "off")
 	*r.WAF = mergeWAF(c.WAF, *r.WAF)
 	if r.Compat == "aws" && r.WAF.BodyLimit == "" && r.WAF.Oversize == "" {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize
 	}
 	*r.Headers = mergeHeaders(c.Headers, *r.Headers)
-	*r.Assertion = c.Assertion.WithRoute(*r.Assertion).Route()
 	r.MaxBody = cmp.Or(r.MaxBody, DefaultMaxBody)
 	if r.WebSocket == nil {
 		on := true
@@ -108,11 +104,13 @@ func (c *Config) setCompatAWS(has func(path string) bool) {
 	}
 	set("login.session.cookie", &c.Login.Session.Cookie, awsCookie)
 	set("login.session.timeout", &c.Login.Session.Timeout, awsTimeout)
-	if p := c.Login.Cognito; p != nil && !has("login.cognito.scopes") {
-		p.Scopes = []string{awsScope}
-	}
-	if p := c.Login.OIDC; p != nil && !has("login.oidc.scopes") {
-		p.Scopes = []string{awsScope}
+	for _, p := range c.logins() {
+		if p.Cognito != nil && !has(p.path+".cognito.scopes") {
+			p.Cognito.Scopes = []string{awsScope}
+		}
+		if p.OIDC != nil && !has(p.path+".oidc.scopes") {
+			p.OIDC.Scopes = []string{awsScope}
+		}
 	}
 }
 
@@ -157,11 +155,13 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&a.CARoots)
 		f(&a.Storage)
 	}
-	if c.Login != nil && c.Login.Cognito != nil {
-		f(&c.Login.Cognito.CA)
-	}
-	if c.Login != nil && c.Login.OIDC != nil {
-		f(&c.Login.OIDC.CA)
+	for _, p := range c.logins() {
+		if p.Cognito != nil {
+			f(&p.Cognito.CA)
+		}
+		if p.OIDC != nil {
+			f(&p.OIDC.CA)
+		}
 	}
 	for i := range c.Assertion.Keys {
 		f(&c.Assertion.Keys[i])

@@ -82,6 +82,10 @@ func accepted(t reflect.Type, key string) []string {
 		if key == "auth_method" {
 			return []string{"client_secret_basic", "client_secret_post", "none"}
 		}
+	case authn.CognitoConfig:
+		if key == "issuer" {
+			return []string{"original", "updated"}
+		}
 	case authn.SessionConfig:
 		switch key {
 		case "same_site":

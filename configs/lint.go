@@ -45,8 +45,11 @@ func lintSections(c *Config, d *decoder, say func(path, format string, args ...a
 	if secret, path := c.clientSecret(); !d.src.has("secret") && secret != "" && len(secret) < MinSecret && len(c.Login.Session.Keys) == 0 {
 		say(path, "short for a secret that session keys are derived from: set secret to at least %d characters", MinSecret)
 	}
-	if c.Login != nil && c.Login.OIDC != nil && strings.Contains(c.Login.OIDC.Issuer, "://cognito-idp.") {
-		say("login.oidc.issuer", "is a Cognito user pool, which signs out and makes access tokens in ways of its own: use login.cognito")
+	for _, p := range c.logins() {
+		if p.OIDC == nil || !isCognitoIssuer(p.OIDC.Issuer) {
+			continue
+		}
+		say(p.path+".oidc.issuer", "is a Cognito user pool, which signs out and makes access tokens in ways of its own: use login.cognito")
 	}
 	if c.TLS.ACME != nil && c.Listen.HTTP == "" && !strings.HasSuffix(c.Listen.HTTPS, ":443") {
 		say("tls.acme", "the authority must reach port 80 or 443 of this host: listen.http is not opened and listen.https is not on 443")
@@ -94,9 +97,6 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 			field = "compat"
 		}
 		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "1MiB"))
-	}
-	if at := fmt.Sprintf("routes[%d].assertion", i); r.Require.Who == RequireNothing && d.src.has(at) {
-		say(at, "does nothing: the route requires nothing, so nobody's identity is asserted")
 	}
 	for j, m := range r.Match {
 		path := fmt.Sprintf("routes[%d].match", i)

@@ -217,6 +217,7 @@ func (q Require) yaml() any {
 	if len(q.Scopes) > 0 {
 		inner = append(inner, yaml.MapItem{Key: "scopes", Value: q.Scopes})
 	}
+	inner = append(inner, q.loginYAML()...)
 	switch {
 	case q.Who == "":
 		return nil
@@ -224,6 +225,8 @@ func (q Require) yaml() any {
 		return yaml.MapSlice{{Key: RequireToken, Value: inner}}
 	case q.Who == RequireSignedIn && q.OnUnauthenticated == OnUnauthenticatedDeny:
 		return append(inner, yaml.MapItem{Key: "on_unauthenticated", Value: OnUnauthenticatedDeny})
+	case q.Who == RequireOptional && len(inner) > 0:
+		return append(inner, yaml.MapItem{Key: "on_unauthenticated", Value: OnUnauthenticatedAllow})
 	case len(inner) > 0:
 		return inner
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authn"
 	"gatehouse/headers"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -243,12 +244,19 @@ func (g *generator) require() object {
 		orReference(object{{"enum", []string{RequireNothing, RequireOptional, RequireSignedIn, RequireToken}}}),
 		object{{"type", "object"}, {"additionalProperties", false}, {"minProperties", 1}, {"properties", object{
 			described("Signed in, and in one of these groups; else 403.", texts, "groups"),
+			described("Who vouches for the person: providers of the login, by name. Default: those for the host.", texts, "provider"),
+			described("The person proved who they are in one of these ways, which the provider is asked for and must confirm.", texts, "acr"),
+			described("How long ago they proved it at most; they are asked again after it.", g.schema(reflect.TypeFor[Duration]()), "max_age"),
+			described("What logins that the route begins ask the provider to show.", orReference(object{{"enum", authn.Prompts()}}), "prompt"),
 			described("What happens without a session, as ALB has it.", orReference(object{{"enum", onUnauthenticated()}}), "on_unauthenticated"),
 		}}},
 		object{{"type", "object"}, {"additionalProperties", false}, {"required", []string{"token"}}, {"properties", object{
 			described("A bearer access token of the login's issuer.", object{{"type", "object"}, {"additionalProperties", false}, {"properties", object{
 				described("In one of these groups; else 403.", texts, "groups"),
 				described("With all of these scopes; else 403.", texts, "scopes"),
+				described("From one of these providers of the login, by name. Default: those for the host.", texts, "provider"),
+				described("Issued for a sign-in of one of these kinds; else 401 as RFC 9470 has it.", texts, "acr"),
+				described("Issued for a sign-in that is no longer ago; else 401 as RFC 9470 has it.", g.schema(reflect.TypeFor[Duration]()), "max_age"),
 			}}}, "token"),
 		}}},
 	}}}

@@ -280,7 +280,9 @@ func (r *Require) decodeMap(d *decoder, n *node, path string) {
 		case "scopes":
 			d.report(p.pos, sub, "only tokens have scopes: write {token: {scopes: [...]}}")
 		default:
-			d.unknownKey(p, path, []string{"groups", "on_unauthenticated", "token"})
+			if !r.decodeLogin(d, p, sub) {
+				d.unknownKey(p, path, []string{"acr", "groups", "max_age", "on_unauthenticated", "prompt", "provider", "token"})
+			}
 		}
 	}
 	if len(n.pairs) == 0 {
@@ -312,7 +314,9 @@ func (r *Require) decodeToken(d *decoder, n *node, path string) {
 		case "scopes":
 			r.Scopes = d.someTexts(p.value, sub)
 		default:
-			d.unknownKey(p, path, []string{"groups", "scopes"})
+			if !r.decodeLogin(d, p, sub) {
+				d.unknownKey(p, path, []string{"acr", "groups", "max_age", "provider", "scopes"})
+			}
 		}
 	}
 }
@@ -414,7 +418,9 @@ func (t Duration) String() string {
 
 // Rule is what r asks of the login's gate. guarded is false when nothing is asked.
 func (r Require) Rule() (rule authn.Rule, guarded bool) {
-	rule = authn.Rule{Mode: r.OnUnauthenticated, Groups: r.Groups, Scopes: r.Scopes}
+	rule = authn.Rule{
+		Mode: r.OnUnauthenticated, Groups: r.Groups, Scopes: r.Scopes, Providers: r.Providers, StepUp: r.StepUp,
+	}
 	switch r.Who {
 	case RequireNothing:
 		return authn.Rule{}, false

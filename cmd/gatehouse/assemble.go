@@ -49,8 +49,6 @@ type parts struct {
 	assertions shelf[*headers.Assertion]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
-	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
-	ledger authn.Ledger
 }
 
 func newParts() *parts {
@@ -91,7 +89,6 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		prev = newParts()
 	}
 	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
-	a.parts.ledger = prev.ledger
 	defer func() {
 		if err != nil {
 			a.parts.release()
@@ -198,15 +195,13 @@ func (a *assembler) options() proxy.Options {
 
 // identity builds what knows people: provider, sessions and assertion.
 func (a *assembler) identity() error {
-	var err error
-	if a.strip, err = headers.NewStripper(a.cfg.Assertion, a.routeAssertions()...); err != nil {
-		return at("assertion", err)
-	}
 	if a.cfg.Login == nil {
 		a.parts.sessions, a.parts.sessionsOf = a.prev.sessions, a.prev.sessionsOf // for when there is one again
-		return nil
+		var err error
+		a.strip, err = headers.NewStripper(a.cfg.Assertion)
+		return at("assertion", err)
 	}
-	login := *a.cfg.Login
+	login, err := *a.cfg.Login, error(nil)
 	a.assertion, err = a.parts.assertions.take(
 		digest(struct {
 			Config headers.AssertionConfig
@@ -218,30 +213,21 @@ func (a *assembler) identity() error {
 	if err != nil {
 		return at("assertion", err)
 	}
-	provider, err := a.parts.providers.take(
-		fmt.Sprintf("%s %t", digest(login, providerFiles(login)...), a.cfg.Assertion.FromIDToken()), a.prev.providers,
-		func() (*authn.Provider, error) {
-			return authn.NewProvider(login, authn.ProviderOptions{IDTokenClaims: a.cfg.Assertion.FromIDToken()})
-		}, (*authn.Provider).Close,
-	)
-	if err != nil {
-		return at("login", err)
+	a.strip = a.assertion.Strip
+	for _, cfg := range login.Each() {
+		provider, err := a.parts.providers.take(
+			digest(cfg, providerFiles(cfg.Config)...), a.prev.providers,
+			func() (*authn.Provider, error) { return authn.NewNamedProvider(cfg, authn.ProviderOptions{}) }, (*authn.Provider).Close,
+		)
+		if err != nil {
+			return at("login", err)
+		}
+		a.logins = append(a.logins, provider)
 	}
-	a.logins = authn.Providers{provider}
 	if err := a.takeSessions(login.Session); err != nil {
 		return at("login.session", err)
 	}
 	return nil
-}
-
-// routeAssertions are what the routes say of the assertion: a header that one of them maps a claim to is
-// for no client to send, on any route.
-func (a *assembler) routeAssertions() []headers.RouteAssertionConfig {
-	var all []headers.RouteAssertionConfig
-	for _, rt := range a.cfg.Routes {
-		all = append(all, *rt.Assertion)
-	}
-	return all
 }
 
 func providerFiles(login authn.Config) []string {
@@ -265,9 +251,7 @@ func (a *assembler) takeSessions(cfg authn.SessionConfig) (err error) {
 	}{cfg, a.cfg.Secret})
 	switch {
 	case a.prev.sessions == nil:
-		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{
-			Ledger: a.parts.ledger, OnError: a.observer.revocationLost,
-		})
+		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{})
 	case a.prev.sessionsOf == a.parts.sessionsOf:
 		a.sessions = a.prev.sessions
 	default:
@@ -283,11 +267,7 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	if err != nil {
 		return err
 	}
-	assert, err := a.assert(rt)
-	if err != nil {
-		return at(place+".assertion", err)
-	}
-	handler, err := a.upstream(rt, assert)
+	handler, err := a.upstream(rt)
 	if err != nil {
 		return at("upstreams."+rt.To, err)
 	}
@@ -434,7 +414,7 @@ func (a *assembler) gateOptions() authn.GateOptions {
 }
 
 // upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
-func (a *assembler) upstream(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
+func (a *assembler) upstream(rt *configs.Route) (http.Handler, error) {
 	cfg := a.cfg.Upstreams[rt.To]
 	var files []string
 	if cfg.TLS.CA != "" {
@@ -451,30 +431,20 @@ func (a *assembler) upstream(rt *configs.Route, assert func(in *http.Request, ou
 	return pool.Handler(upstream.Options{
 		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, StripPrefix: rt.StripPrefix,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
-		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream,
+		Out:       a.assert, Response: a.fromUpstream, Observe: recordUpstream,
 	}), nil
 }
 
 // clientScheme is what the client used, as a trusted proxy in front says.
 func clientScheme(r *http.Request) string { return proxy.EventFrom(r.Context()).Scheme }
 
-// assert returns what tells the route's upstream who is there. A failure to sign keeps the request from being
-// sent.
-func (a *assembler) assert(rt *configs.Route) (func(in *http.Request, out http.Header) error, error) {
-	if a.assertion == nil { // nobody can sign in
-		return func(*http.Request, http.Header) error { return nil }, nil
+// assert tells the upstream who is there. A failure to sign keeps the request from being sent.
+func (a *assembler) assert(in *http.Request, out http.Header) error {
+	id := identity.FromContext(in.Context())
+	if id == nil {
+		return nil
 	}
-	assertion, err := a.assertion.Route(*rt.Assertion)
-	if err != nil {
-		return nil, err
-	}
-	return func(in *http.Request, out http.Header) error {
-		id := identity.FromContext(in.Context())
-		if id == nil {
-			return nil
-		}
-		return assertion.Set(out, id, time.Now())
-	}, nil
+	return a.assertion.Set(out, id, time.Now())
 }
 
 // fromUpstream keeps cookies that are ours from being set by an application. One that deletes them, as

@@ -1,9 +1,6 @@
 package authn
 
-import (
-	"container/heap"
-	"sync"
-)
+import "sync"
 
 // cache is a map of bounded weight. It has two generations: when the young one holds half of the
 // limit it becomes the old one, and what was old is forgotten. Whatever is used moves to the young
@@ -73,61 +70,4 @@ func (c *cache[K, V]) putLocked(k K, e entry[V]) {
 	delete(c.old, k)
 	c.young[k] = e
 	c.weight += e.weight
-}
-
-// maxRevoked bounds the set of signed-out sessions: 16 bytes of id and as much again of
-// bookkeeping each, so some 10 MB. When it is full the session that would have ended soonest is
-// forgotten.
-const maxRevoked = 1 << 17
-
-// revocations is the set of sessions that were ended before their time. It is safe for concurrent
-// use.
-type revocations struct {
-	mu    sync.RWMutex
-	ends  map[string]int64 // session id → Unix time of its absolute end
-	queue endQueue
-	limit int
-}
-
-func newRevocations(limit int) *revocations {
-	return &revocations{ends: make(map[string]int64), limit: limit}
-}
-
-func (r *revocations) has(id string) bool {
-	r.mu.RLock()
-	_, ok := r.ends[id]
-	r.mu.RUnlock()
-	return ok
-}
-
-func (r *revocations) add(id string, end, now int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.ends[id]; ok || end <= now {
-		return
-	}
-	for len(r.queue) > 0 && (r.queue[0].end <= now || len(r.queue) >= r.limit) {
-		delete(r.ends, heap.Pop(&r.queue).(sessionEnd).id)
-	}
-	r.ends[id] = end
-	heap.Push(&r.queue, sessionEnd{id, end})
-}
-
-type sessionEnd struct {
-	id  string
-	end int64
-}
-
-// endQueue is a heap.Interface; the session that ends soonest is first.
-type endQueue []sessionEnd
-
-func (q endQueue) Len() int           { return len(q) }
-func (q endQueue) Less(i, j int) bool { return q[i].end < q[j].end }
-func (q endQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *endQueue) Push(x any)        { *q = append(*q, x.(sessionEnd)) }
-
-func (q *endQueue) Pop() any {
-	last := (*q)[len(*q)-1]
-	*q = (*q)[:len(*q)-1]
-	return last
 }

@@ -210,7 +210,7 @@ func (e *endpoints) login(r *http.Request, host string, a answerParams, login *p
 			return nil, nil, err
 		}
 	}
-	if err := checkForwarded(info, t.access); err != nil {
+	if err := checkForwarded(p.asserted(c, t, info), t.access); err != nil {
 		return nil, nil, err
 	}
 	sess, err := s.newSession(p, c, t, info)

@@ -7,41 +7,44 @@ import (
 	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/sha256"
-	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 )
 
-// TestConformance has what the OpenID Foundation's suite for relying parties asks of a code flow, each
-// through a whole login. The names are ours; the reason is "" where the login has to succeed.
+// claim changes a claim of the ID token, or takes it out where value is nil.
+func claim(name string, value any) func(*stack) {
+	return func(s *stack) { idClaim(name, value)(s, nil, nil) }
+}
+
+// signed changes the header of the ID token, and its signature unless sign is nil.
+func signed(head object2, sign func(input string) []byte) func(*stack) {
+	return func(s *stack) {
+		s.set(func() {
+			s.idHead = func(h object2) {
+				for name, value := range head {
+					if h[name] = value; value == nil {
+						delete(h, name)
+					}
+				}
+			}
+			s.idSign = sign
+		})
+	}
+}
+
+// published has the provider publish these keys, and name none in its ID tokens.
+func published(set ...object2) func(*stack) {
+	return func(s *stack) {
+		s.jwks = set
+		signed(object2{"kid": nil}, nil)(s)
+	}
+}
+
+// TestConformance goes beyond what the OpenID Foundation's suite asks of a code flow (rp_test.go), each
+// through a whole login. The reason is "" where the login has to succeed.
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	keys := testKeys()
-	claim := func(name string, value any) func(*stack) {
-		return func(s *stack) { idClaim(name, value)(s, nil, nil) }
-	}
-	signed := func(head object2, sign func(input string) []byte) func(*stack) {
-		return func(s *stack) {
-			s.set(func() {
-				s.idHead = func(h object2) {
-					for name, value := range head {
-						if h[name] = value; value == nil {
-							delete(h, name)
-						}
-					}
-				}
-				s.idSign = sign
-			})
-		}
-	}
-	noKid := signed(object2{"kid": nil}, nil)
-	published := func(set ...object2) func(*stack) {
-		return func(s *stack) {
-			s.jwks = set
-			noKid(s)
-		}
-	}
 	anyAlg := func(kid string, key *rsa.PrivateKey) object2 {
 		jwk := rsaJWK(kid, key, nil)
 		delete(jwk, "alg")
@@ -51,46 +54,35 @@ func TestConformance(t *testing.T) {
 		spoil  func(*stack)
 		reason string
 	}{
-		"RS256":                    {func(*stack) {}, ""},
-		"ES256":                    {signed(object2{"alg": "ES256", "kid": "ec"}, func(in string) []byte { return signEC(keys.ec, in) }), ""},
-		"RS256, changed signature": {signed(nil, func(in string) []byte { return flipped(signRSA(keys.k1, in)) }), ReasonInvalidIDToken},
-		"ES256, changed signature": {signed(object2{"alg": "ES256", "kid": "ec"}, func(in string) []byte { return flipped(signEC(keys.ec, in)) }), ReasonInvalidIDToken},
-		"HS256 with our secret":    {signed(object2{"alg": "HS256", "kid": nil}, mac), ReasonInvalidIDToken},
-		"HS256, changed":           {signed(object2{"alg": "HS256", "kid": nil}, func(in string) []byte { return flipped(mac(in)) }), ReasonInvalidIDToken},
-		"no signature":             {signed(object2{"alg": "none", "kid": nil}, func(string) []byte { return nil }), ReasonInvalidIDToken},
+		"ES256":                 {signed(object2{"alg": "ES256", "kid": "ec"}, func(in string) []byte { return signEC(keys.ec, in) }), ""},
+		"HS256 with our secret": {signed(object2{"alg": "HS256", "kid": nil}, mac), ReasonInvalidIDToken},
 
-		"iss of another":      {claim("iss", "https://other.example.com"), ReasonInvalidIDToken},
-		"iss absent":          {claim("iss", nil), ReasonInvalidIDToken},
-		"aud of another":      {claim("aud", "other"), ReasonInvalidIDToken},
-		"aud absent":          {claim("aud", nil), ReasonInvalidIDToken},
-		"iat absent":          {claim("iat", nil), ReasonInvalidIDToken},
-		"exp absent":          {claim("exp", nil), ReasonInvalidIDToken},
-		"sub absent":          {claim("sub", nil), ReasonInvalidIDToken},
-		"nonce of another":    {claim("nonce", "other"), ReasonInvalidIDToken},
-		"nonce absent":        {claim("nonce", nil), ReasonInvalidIDToken},
-		"at_hash of another":  {claim("at_hash", "77QmUPtjPfzWtF2AnpK9RQ"), ReasonInvalidIDToken},
-		"at_hash absent":      {claim("at_hash", nil), ""},
-		"userinfo of another": {func(s *stack) { replace("userinfo", 200, `{"sub":"mallory"}`)(s, nil, nil) }, ReasonInvalidUserinfo},
-		"userinfo of nobody":  {func(s *stack) { replace("userinfo", 200, `{"email":"alice@example.com"}`)(s, nil, nil) }, ReasonInvalidUserinfo},
+		"iss absent":         {claim("iss", nil), ReasonInvalidIDToken},
+		"exp absent":         {claim("exp", nil), ReasonInvalidIDToken},
+		"nonce absent":       {claim("nonce", nil), ReasonInvalidIDToken},
+		"at_hash absent":     {claim("at_hash", nil), ""},
+		"userinfo of nobody": {func(s *stack) { replace("userinfo", 200, `{"email":"alice@example.com"}`)(s, nil, nil) }, ReasonInvalidUserinfo},
 
 		// OpenID Connect Core 1.0 section 10.1: with several keys that could be it a kid is required.
-		"kid absent, one key":              {published(rsaJWK("k1", keys.k1, nil)), ""},
-		"kid absent, one key for RS256":    {published(rsaJWK("k1", keys.k1, nil), ecJWK("ec", keys.ec)), ""},
-		"kid absent, one RSA key":          {published(anyAlg("k1", keys.k1), ecJWK("ec", keys.ec)), ""},
-		"kid absent, several keys":         {published(rsaJWK("k1", keys.k1, nil), rsaJWK("k2", keys.k2, nil)), ReasonInvalidIDToken},
-		"kid absent, several RSA keys":     {published(anyAlg("k1", keys.k1), anyAlg("k2", keys.k2)), ReasonInvalidIDToken},
-		"kid of a key of another type":     {signed(object2{"kid": "ec"}, nil), ReasonInvalidIDToken},
-		"keys rotated just before signing": {func(s *stack) { rotateKeys(s) }, ""},
+		"kid absent, one key for RS256": {published(rsaJWK("k1", keys.k1, nil), ecJWK("ec", keys.ec)), ""},
+		"kid absent, one RSA key":       {published(anyAlg("k1", keys.k1), ecJWK("ec", keys.ec)), ""},
+		"kid absent, several RSA keys":  {published(anyAlg("k1", keys.k1), anyAlg("k2", keys.k2)), ReasonInvalidIDToken},
+		"kid of a key of another type":  {signed(object2{"kid": "ec"}, nil), ReasonInvalidIDToken},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newConformanceStack(t, tt.spoil)
-			b, u := s.begun("/page")
-			a := b.visit(u.String())
-			if ok := a.status == 302 && a.location == "/page"; ok != (tt.reason == "") || !ok && s.lastReason() != tt.reason {
-				t.Errorf("got %d %s (%v), want %q", a.status, s.lastReason(), s.errs, tt.reason)
-			}
+			newConformanceStack(t, tt.spoil).testLogin(tt.reason)
 		})
+	}
+}
+
+// testLogin signs somebody in, which has to succeed, or to be refused for a reason that is not "".
+func (s *stack) testLogin(reason string) {
+	s.t.Helper()
+	b, u := s.begun("/page")
+	a := b.visit(u.String())
+	if ok := a.status == 302 && a.location == "/page"; ok != (reason == "") || !ok && s.lastReason() != reason {
+		s.t.Errorf("got %d %s (%v), want %q", a.status, s.lastReason(), s.errs, reason)
 	}
 }
 
@@ -130,31 +122,6 @@ func mac(input string) []byte {
 	m := hmac.New(sha256.New, []byte(testSecret))
 	m.Write([]byte(input))
 	return m.Sum(nil)
-}
-
-// The secret is in the header, encoded (RFC 6749 section 2.3.1), and nowhere else.
-func TestClientSecretBasic(t *testing.T) {
-	t.Parallel()
-	s := newStack(t, withOIDC)
-	var form url.Values
-	s.set(func() {
-		s.handle["token"] = func(w http.ResponseWriter, r *http.Request) {
-			if err := r.ParseForm(); err != nil {
-				t.Error(err)
-			}
-			form = r.Form
-			s.op.token(w, r)
-		}
-	})
-	s.login("alice")
-	r := http.Request{Header: s.lastToken}
-	id, secret, _ := r.BasicAuth()
-	if id != testClient || secret != url.QueryEscape(testSecret) || secret == testSecret {
-		t.Errorf("Basic: got %q and %q, want client and secret, encoded", id, secret)
-	}
-	if form.Has("client_secret") || form.Has("client_id") || form.Get("grant_type") != "authorization_code" {
-		t.Errorf("form: got %v, want neither client nor secret", form)
-	}
 }
 
 func TestKeysSignWithTheirOwnAlgorithms(t *testing.T) {

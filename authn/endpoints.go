@@ -216,7 +216,7 @@ func (e *endpoints) end(r *http.Request, host string) (out Logout, p *Provider, 
 		return Logout{}, p, ""
 	}
 	p = e.providers.of(sess)
-	s.revoked.add(sess.name, sess.end, s.now().Unix())
+	s.end(sess)
 	sess = s.latest(p, host, sess) // a refresh may have rotated the token since
 	out = Logout{SessionID: sess.name, Subject: sess.subject}
 	c, err := p.connected()

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -153,8 +155,8 @@ func networkError(err error) string {
 }
 
 // userinfo fetches the claims that are forwarded. They are the provider's bytes, and their sub is
-// that of the ID token (OpenID Connect Core 1.0 section 5.3.2). A provider without the endpoint
-// gives the payload of its ID token.
+// that of the ID token (OpenID Connect Core 1.0 section 5.3.2); where they come signed they are the payload.
+// A provider without the endpoint gives the payload of its ID token.
 func (p *Provider) userinfo(ctx context.Context, c *connection, access, wantSubject string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -163,7 +165,7 @@ func (p *Provider) userinfo(ctx context.Context, c *connection, access, wantSubj
 		return nil, fail(ReasonUnhandled, http.StatusInternalServerError, publicTryAgain, "userinfo: %w", err)
 	}
 	r.Header.Set("Authorization", "Bearer "+access)
-	r.Header.Set("Accept", "application/json")
+	r.Header.Set("Accept", "application/json, application/jwt")
 	a, err := do(p.client, r)
 	switch {
 	case tooLarge(err):
@@ -177,7 +179,43 @@ func (p *Provider) userinfo(ctx context.Context, c *connection, access, wantSubj
 	case a.status != http.StatusOK:
 		return nil, fail(ReasonUserinfoFailed, http.StatusBadGateway, publicTryAgain, "userinfo: status %d", a.status)
 	}
-	return checkUserinfo(a.body, wantSubject)
+	body := a.body
+	if media, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")); media == "application/jwt" {
+		if body, err = p.signedUserinfo(ctx, c, string(bytes.TrimSpace(body))); err != nil {
+			return nil, fail(ReasonInvalidUserinfo, http.StatusBadGateway, publicTryAgain, "userinfo: %w", err)
+		}
+	}
+	return checkUserinfo(body, wantSubject)
+}
+
+// signedUserinfo returns the payload of a signed userinfo answer. It need not name issuer, audience and
+// end, but where it does they have to be right: an answer made for another client is none for us.
+func (p *Provider) signedUserinfo(ctx context.Context, c *connection, raw string) ([]byte, error) {
+	if _, err := splitToken(raw); err != nil {
+		return nil, err
+	}
+	payload, err := c.keys.VerifySignature(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	members, err := parseObject(payload)
+	if err != nil {
+		return nil, err
+	}
+	if iss, ok := members.text("iss"); members.has("iss") && (!ok || iss != p.set.issuer) {
+		return nil, fmt.Errorf("iss: want %q, got %s", p.set.issuer, clip(string(members["iss"]), 200))
+	}
+	aud, err := members.list("aud")
+	if err != nil {
+		return nil, err
+	}
+	if members.has("aud") && !slices.Contains(aud, p.set.clientID) {
+		return nil, fmt.Errorf("aud: want %q, got %q", p.set.clientID, clip(strings.Join(aud, " "), 200))
+	}
+	if exp, ok := members.seconds("exp"); members.has("exp") && (!ok || p.now().After(time.Unix(exp, 0).Add(skew))) {
+		return nil, errors.New("exp: the answer is too old")
+	}
+	return payload, nil
 }
 
 func checkUserinfo(body []byte, wantSubject string) ([]byte, error) {

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"math/big"
 	"net/http"
@@ -147,6 +148,7 @@ type op struct {
 	life       int // of access tokens, in seconds
 	rotate     bool
 	userinfo   map[string]any              // beside sub
+	signInfo   func(claims object2) string // makes userinfo a JWT
 	discovery  map[string]any              // replaces members
 	answer     func(a object2, first bool) // changes what the token endpoint says; first is a login
 	idClaims   func(c object2)             // changes the ID token's payload
@@ -381,7 +383,13 @@ func (o *op) serveUserinfo(w http.ResponseWriter, r *http.Request) {
 	info := map[string]any{"sub": c["sub"], "email": fmt.Sprint(c["sub"], "@example.com")}
 	o.mu.Lock()
 	maps.Copy(info, o.userinfo)
+	sign := o.signInfo
 	o.mu.Unlock()
+	if sign != nil {
+		w.Header().Set("Content-Type", "application/jwt; charset=utf-8")
+		io.WriteString(w, sign(info))
+		return
+	}
 	writeJSON(w, 200, info)
 }
 
@@ -399,6 +407,10 @@ type stack struct {
 	refreshed []Refresh
 	logouts   []Logout
 	logins    []string
+
+	ledger        Ledger
+	ledgerError   func(error)
+	idTokenClaims bool
 }
 
 type stackOption func(*stack)
@@ -433,11 +445,12 @@ func (s *stack) connect() {
 	s.t.Helper()
 	var err error
 	roots := s.srv.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	if s.provider, err = NewProvider(s.cfg, ProviderOptions{Now: s.clock.now, Roots: roots, Timeout: s.timeout}); err != nil {
+	if s.provider, err = NewProvider(s.cfg, ProviderOptions{Now: s.clock.now, Roots: roots, Timeout: s.timeout, IDTokenClaims: s.idTokenClaims}); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.provider.Close)
-	if s.sessions, err = NewSessions(s.cfg.Session, []byte(strings.Repeat("k", 32)), SessionsOptions{Now: s.clock.now}); err != nil {
+	opts := SessionsOptions{Now: s.clock.now, Ledger: s.ledger, OnError: s.ledgerError}
+	if s.sessions, err = NewSessions(s.cfg.Session, []byte(strings.Repeat("k", 32)), opts); err != nil {
 		s.t.Fatal(err)
 	}
 	if err := s.provider.Connect(s.t.Context()); err != nil {

@@ -35,6 +35,8 @@ type Provider struct {
 	// down is the Unix time until which refreshes are not tried, after one that got no answer; 0
 	// when the last one did.
 	down atomic.Int64
+
+	idTokenClaims bool
 }
 
 // connection is what discovery found. It is immutable but for the keys.
@@ -57,6 +59,10 @@ type ProviderOptions struct {
 	Roots *x509.CertPool
 	// Timeout is how long one call to the provider may take; 0 is 5 s, as with ALB.
 	Timeout time.Duration
+	// IDTokenClaims makes the claims of an identity those of the ID token instead of userinfo's.
+	// Userinfo is asked all the same: it may be the only one that knows the e-mail address and the
+	// groups, and what is asserted does not change who may come in.
+	IDTokenClaims bool
 }
 
 // NewProvider returns the provider of a configuration in the single form. It is not connected.
@@ -82,7 +88,7 @@ func NewNamedProvider(cfg NamedConfig, opts ProviderOptions) (*Provider, error) 
 	}
 	p := &Provider{
 		set: set, mark: set.mark(), client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
-		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens),
+		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens), idTokenClaims: opts.IDTokenClaims,
 	}
 	if p.now == nil {
 		p.now = time.Now

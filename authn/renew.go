@@ -131,7 +131,7 @@ func (s *Sessions) renew(ctx context.Context, p *Provider, host string, old *ses
 // revokeLate revokes the refresh token of a renewal whose session was signed out while it was under way.
 // The result is remembered by now: a sign-out that comes later finds the token there.
 func (s *Sessions) revokeLate(ctx context.Context, p *Provider, old *session, r *renewal) {
-	if r.err != nil || r.sess.refresh == old.refresh || !s.revoked.has(old.name) {
+	if r.err != nil || r.sess.refresh == old.refresh || !s.over(old) {
 		return
 	}
 	if c, err := p.connected(); err == nil {
@@ -166,7 +166,7 @@ func (s *Sessions) refreshed(ctx context.Context, p *Provider, host string, old 
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.revoked.has(old.name) { // signed out meanwhile
+	if s.over(old) { // signed out meanwhile
 		return nil, nil, errors.Join(errSignedOut, p.revoke(ctx, c, t.refresh))
 	}
 	if t.id != nil && t.id.subject != old.subject {
@@ -226,7 +226,7 @@ func (s *Sessions) claimsAgain(ctx context.Context, p *Provider, c *connection, 
 	if loginOver(err) {
 		return nil, err
 	}
-	if err != nil || checkForwarded(claims, t.access) != nil {
+	if err != nil || checkForwarded(p.asserted(c, t, claims), t.access) != nil {
 		return nil, nil
 	}
 	return claims, nil

@@ -76,7 +76,15 @@ func TestRefreshIsNoAuthentication(t *testing.T) {
 // they are as they were.
 func TestRefreshKeepsWhatOnlyUserinfoTells(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, withOIDC)
+	for name, fromIDToken := range map[string]bool{"claims of userinfo": false, "claims of the ID token": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testUserinfoOutage(t, newStack(t, withOIDC, func(s *stack) { s.idTokenClaims = fromIDToken }))
+		})
+	}
+}
+
+func testUserinfoOutage(t *testing.T, s *stack) {
 	s.set(func() {
 		s.userinfo = map[string]any{"groups": []string{"admins"}, "email": "alice@corp.example.com", "email_verified": true}
 		s.idClaims = func(c object2) {

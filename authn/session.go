@@ -8,7 +8,12 @@ import (
 	"gatehouse/authn/identity"
 )
 
-const sessionVersion = 2
+// sessionVersion is what is written. Sessions of earlier versions are read as they are: what they lack
+// stays empty.
+const sessionVersion = 3
+
+// maxSID bounds the name of a session of the provider's, which is kept in the cookie.
+const maxSID = 255
 
 // Flags of a session, as the cookie keeps them.
 const (
@@ -38,7 +43,10 @@ type session struct {
 	refresh  string // "" when the provider gave none
 	idToken  string // kept only where signing out needs it
 	claims   []byte
+	sid      string // the provider's session, where the ID token names it
+	began    int64  // start, in nanoseconds
 
+	keys     sessionKeys
 	identity *identity.Identity
 	name     string // of the id, in text
 	provider mark   // that vouches for it
@@ -63,12 +71,14 @@ func (s *session) append(b []byte) []byte {
 	for _, t := range []string{s.subject, s.username, s.email, s.access, s.refresh, s.idToken, s.acr, string(s.claims)} {
 		b = appendText(b, t)
 	}
-	return b
+	b = appendText(b, s.sid)
+	return binary.AppendVarint(b, s.began)
 }
 
 func parseSession(b []byte) (*session, error) {
 	r := &reader{b: b}
-	if head := r.take(1); r.err != nil || head[0] != sessionVersion {
+	head := r.take(1)
+	if r.err != nil || head[0] < 1 || head[0] > sessionVersion {
 		return nil, errBinary
 	}
 	s := &session{}
@@ -84,10 +94,17 @@ func parseSession(b []byte) (*session, error) {
 	}
 	s.groups = r.texts()
 	s.scopes = r.texts()
-	for _, t := range []*string{&s.subject, &s.username, &s.email, &s.access, &s.refresh, &s.idToken, &s.acr} {
+	for _, t := range []*string{&s.subject, &s.username, &s.email, &s.access, &s.refresh, &s.idToken} {
 		*t = r.text()
 	}
+	if head[0] >= 2 {
+		s.acr = r.text()
+	}
 	s.claims = []byte(r.text())
+	s.began = s.start * int64(time.Second)
+	if head[0] >= 3 {
+		s.sid, s.began = r.text(), r.int()
+	}
 	if err := r.end(); err != nil {
 		return nil, err
 	}
@@ -101,6 +118,7 @@ func parseSession(b []byte) (*session, error) {
 func (s *session) finish(p *Provider) *session {
 	s.provider = p.mark
 	s.name = base64.RawURLEncoding.EncodeToString(s.id[:])
+	s.keys = newSessionKeys(p.set.issuer, s.name, s.subject, s.sid)
 	s.identity = &identity.Identity{
 		Issuer: p.set.issuer, ClientID: p.set.clientID,
 		Subject: s.subject, Username: s.username, Email: s.email, EmailVerified: s.verified,
@@ -133,7 +151,7 @@ func (s *session) due(now int64) bool {
 // take puts what a login or a refresh brought into the session. userinfo is nil when a refresh could not
 // read it; what it said before counts on then.
 func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) error {
-	login := s.subject == ""
+	login, old := s.subject == "", *s
 	s.access, s.refresh = t.access, t.refresh
 	switch {
 	case t.scopes != nil:
@@ -151,17 +169,32 @@ func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) e
 		s.subject, s.username, s.groups = t.id.subject, t.id.username, t.id.groups
 		s.email, _ = t.id.members.text("email")
 		s.verified = t.id.members.flag("email_verified")
+		if sid, ok := t.id.members.text("sid"); ok && len(sid) <= maxSID {
+			s.sid = sid
+		}
 		if !p.set.cognito && c.endSession != "" {
 			s.idToken = t.idRaw
 		}
+	}
+	if claims := p.asserted(c, t, userinfo); claims != nil && checkForwarded(claims, t.access) == nil {
+		s.claims = claims
 	}
 	if userinfo == nil {
 		if t.id == nil {
 			return nil
 		}
+		if p.idTokenClaims { // the claims are not those of userinfo, and cannot stand in for it
+			s.email, s.verified = old.email, old.verified
+			if !t.id.hasGroup {
+				s.groups = old.groups
+			}
+			if s.username == "" {
+				s.username = old.username
+			}
+			return nil
+		}
 		userinfo = s.claims
 	}
-	s.claims = userinfo
 	members, err := parseObject(userinfo)
 	if err != nil {
 		return err

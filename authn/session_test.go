@@ -228,7 +228,7 @@ func TestSessionKeysRotate(t *testing.T) {
 			t.Errorf("keys %.1q: opens %t, want %t", tt.keys, got, tt.want)
 		}
 		if sess != nil {
-			next.revoked.add(sess.name, sess.end, s.clock.now().Unix())
+			next.end(sess)
 		}
 	}
 	if sess, _ := s.sessions.read(s.providers(), host, cookies, s.clock.now()); sess != nil {

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -41,6 +42,14 @@ type memory struct {
 	// when twenty tabs are restored at once. It is a courtesy: nothing is decided by it.
 	begun   *cache[loginState, string]
 	renewal *renewals
+	*outlasting
+}
+
+// outlasting is what all configurations share.
+type outlasting struct {
+	life    atomic.Int64 // the longest timeout that sessions have been made with, in nanoseconds
+	ledger  Ledger       // nil when revocations are kept in memory only
+	onError func(error)
 }
 
 type loginState [16]byte
@@ -49,10 +58,15 @@ type loginState [16]byte
 type SessionsOptions struct {
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Ledger keeps revocations beyond the process. Without one, who has signed out is known until it
+	// ends.
+	Ledger Ledger
+	// OnError is told of revocations that the ledger did not take.
+	OnError func(error)
 }
 
 // NewSessions returns sessions sealed with the configured keys, or, when there is none, with one
-// derived from secret, which must then be at least 32 bytes.
+// derived from secret, which must then be at least 32 bytes. It loads the ledger.
 func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessions, error) {
 	m := &memory{
 		opened:  newCache[openedKey, *opened](maxCached),
@@ -62,10 +76,18 @@ func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessi
 		begun:   newCache[loginState, string](maxBegun),
 		renewal: newRenewals(),
 	}
+	m.outlasting = &outlasting{ledger: opts.Ledger, onError: opts.OnError}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return newSessions(cfg, secret, opts.Now, m)
+	s, err := newSessions(cfg, secret, opts.Now, m)
+	if err == nil && opts.Ledger != nil {
+		err = opts.Ledger.Load(func(rev Revocation) { s.Learn(rev) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // With returns sessions for another configuration that know what these know: a reload neither
@@ -76,6 +98,7 @@ func (s *Sessions) With(cfg SessionConfig, secret []byte) (*Sessions, error) {
 		opened:  newCache[openedKey, *opened](maxCached),
 		seed:    maphash.MakeSeed(),
 		revoked: s.revoked, used: s.used, begun: s.begun, renewal: s.renewal,
+		outlasting: s.outlasting,
 	}
 	return newSessions(cfg, secret, s.now, m)
 }
@@ -97,6 +120,9 @@ func newSessions(cfg SessionConfig, secret []byte, now func() time.Time, m *memo
 		return nil, err
 	}
 	s := &Sessions{set: set, seal: seal, now: now, memory: m}
+	for life := s.life.Load(); int64(set.timeout) > life && !s.life.CompareAndSwap(life, int64(set.timeout)); {
+		life = s.life.Load()
+	}
 	for i := range maxShards {
 		s.clear = append(s.clear, setCookie(s.shardName(i), "", 0, set.sameSite))
 	}
@@ -142,7 +168,7 @@ func (s *Sessions) read(ps Providers, host string, cookies []*http.Cookie, now t
 	} else {
 		return nil, errNoSession
 	}
-	if now.Unix() >= sess.end || s.revoked.has(sess.name) || shards.twice {
+	if now.Unix() >= sess.end || s.over(sess) || shards.twice {
 		return nil, errNoSession
 	}
 	return sess, nil
@@ -171,9 +197,8 @@ func (s *Sessions) open(ps Providers, host string, shards *presented) *session {
 
 // forget ends the session that a request carries, if it carries one.
 func (s *Sessions) forget(ps Providers, host string, cookies []*http.Cookie) {
-	now := s.now()
-	if sess, err := s.read(ps, host, cookies, now); err == nil && sess != nil {
-		s.revoked.add(sess.name, sess.end, now.Unix())
+	if sess, err := s.read(ps, host, cookies, s.now()); err == nil && sess != nil {
+		s.end(sess)
 	}
 }
 
@@ -252,7 +277,7 @@ func (s *Sessions) shards(p *Provider, host string, sess *session) ([]string, er
 // newSession makes the session of a login. Its id is new, whatever the browser had before.
 func (s *Sessions) newSession(p *Provider, c *connection, t *tokens, userinfo []byte) (*session, error) {
 	now := s.now()
-	sess := &session{start: now.Unix(), end: now.Add(s.set.timeout).Unix()}
+	sess := &session{start: now.Unix(), began: now.UnixNano(), end: now.Add(s.set.timeout).Unix()}
 	rand.Read(sess.id[:])
 	if err := sess.take(p, c, t, userinfo); err != nil {
 		return nil, err

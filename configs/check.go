@@ -286,6 +286,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 		d.fault(path+".strip_prefix", fmt.Sprintf(`want a path such as "/admin", without a "/" at its end, got %q`, p))
 	}
 	c.checkHeaders(d, path+".headers", r.Headers)
+	c.checkAssertion(d, path+".assertion", r.Assertion)
 }
 
 // plainPath reports whether p is a path in its only spelling: nothing encoded, no dot segments.
@@ -353,6 +354,23 @@ func (c *Config) checkHeaders(d *decoder, path string, over *headers.SecurityCon
 	mergeHeaders(c.Headers, *over).Validate(func(field, msg string) {
 		if !said[msg] { // an index counts in the merged list, which the file does not have
 			field, _, _ = strings.Cut(field, "[")
+			d.fault(join(path, field), msg)
+		}
+	})
+}
+
+// checkAssertion does the same for a route's assertion.
+func (c *Config) checkAssertion(d *decoder, path string, over *headers.RouteAssertionConfig) {
+	if over == nil {
+		return
+	}
+	said := map[string]bool{}
+	say := func(_, msg string) { said[msg] = true }
+	c.Assertion.Validate(say)
+	d.section(path, *over)
+	over.Validate(say)
+	c.Assertion.WithRoute(*over).Validate(func(field, msg string) {
+		if !said[msg] {
 			d.fault(join(path, field), msg)
 		}
 	})

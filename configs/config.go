@@ -2,6 +2,8 @@ package configs
 
 import (
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"gatehouse/authn"
@@ -48,8 +50,9 @@ type Config struct {
 	// needs no switch: on_unauthenticated: deny answers 401 without a session and sends an expired
 	// one to sign in; the headers, the callback path and the key endpoint are ALB's.
 	Compat string `yaml:"compat"`
-	// StateDir holds certificates, the local CA and the ACME account. Default: $STATE_DIRECTORY
-	// (systemd), else gatehouse in the user's state directory.
+	// StateDir holds certificates, the local CA, the ACME account and, so that a restart brings nobody
+	// back, who has signed out. Default: $STATE_DIRECTORY (systemd), else gatehouse in the user's state
+	// directory.
 	StateDir string `yaml:"state_dir"`
 	// Drain is how long requests may take to end after SIGTERM; default 30s.
 	Drain Duration `yaml:"drain"`
@@ -98,6 +101,8 @@ type Route struct {
 	WAF *waf.Config `yaml:"waf"`
 	// Headers is a preset or a mapping, merged over the one at the top. After Load it is the whole of it.
 	Headers *headers.SecurityConfig `yaml:"headers"`
+	// Assertion is merged over the one at the top. After Load it is the whole of what a route can say.
+	Assertion *headers.RouteAssertionConfig `yaml:"assertion"`
 	// StripPrefix is a path prefix that is taken off before forwarding, such as "/admin".
 	StripPrefix string `yaml:"strip_prefix"`
 	// Admit lets requests in that have more than one reading and are refused by default.
@@ -208,6 +213,19 @@ func (c *Config) TrustedPrefixes() []netip.Prefix {
 		}
 	}
 	return prefixes
+}
+
+// Files returns the absolute paths of files whose content is part of c, beside the configuration
+// file itself: what ${file:…} references name, and the keys of assertions.
+func (c *Config) Files() []string {
+	files := slices.Clone(c.loaded.src.expand.files)
+	for _, key := range c.Assertion.Keys {
+		if filepath.IsAbs(key) {
+			files = append(files, key)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // Lints returns what is allowed and probably not meant, in the order of the file.

@@ -62,12 +62,16 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 	if r.Headers == nil {
 		r.Headers = &headers.SecurityConfig{}
 	}
+	if r.Assertion == nil {
+		r.Assertion = &headers.RouteAssertionConfig{}
+	}
 	r.Compat = cmp.Or(r.Compat, c.Compat, "off")
 	*r.WAF = mergeWAF(c.WAF, *r.WAF)
 	if r.Compat == "aws" && r.WAF.BodyLimit == "" && r.WAF.Oversize == "" {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize
 	}
 	*r.Headers = mergeHeaders(c.Headers, *r.Headers)
+	*r.Assertion = c.Assertion.WithRoute(*r.Assertion).Route()
 	r.MaxBody = cmp.Or(r.MaxBody, DefaultMaxBody)
 	if r.WebSocket == nil {
 		on := true

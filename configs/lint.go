@@ -98,6 +98,9 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		}
 		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "1MiB"))
 	}
+	if at := fmt.Sprintf("routes[%d].assertion", i); r.Require.Who == RequireNothing && d.src.has(at) {
+		say(at, "does nothing: the route requires nothing, so nobody's identity is asserted")
+	}
 	for j, m := range r.Match {
 		path := fmt.Sprintf("routes[%d].match", i)
 		if at := fmt.Sprintf("%s[%d]", path, j); d.src.has(at) {

@@ -25,6 +25,7 @@ type expander struct {
 	readFile func(string) ([]byte, error)
 	resolved map[string]string // value → reference, or the mask of a secret that stands in the file
 	literal  []string          // the paths of secrets that stand in the file
+	files    []string          // the absolute paths of what was read
 }
 
 // newExpander fills in what opts leaves out. dir is where relative files are, inside fsys.
@@ -38,11 +39,12 @@ func newExpander(fsys fs.FS, name string, opts LoadOptions) *expander {
 		read = readSecretFile
 	}
 	e.readFile = func(file string) ([]byte, error) {
-		switch {
-		case filepath.IsAbs(file):
+		if !filepath.IsAbs(file) && opts.Dir != "" {
+			file = filepath.Join(opts.Dir, file)
+		}
+		if filepath.IsAbs(file) {
+			e.files = append(e.files, file)
 			return read(file)
-		case opts.Dir != "":
-			return read(filepath.Join(opts.Dir, file))
 		}
 		return fs.ReadFile(fsys, path.Join(path.Dir(name), filepath.ToSlash(file)))
 	}

@@ -90,6 +90,7 @@ func TestSignOutRevokesTheRefreshToken(t *testing.T) {
 		t.Fatalf("sign-out: got %s, want 302", resp.Status)
 	}
 	expire(t)
+	spec.env = append(spec.env, "STATE_DIRECTORY="+t.TempDir())
 	s.run(spec)
 	c = newClient(t, s.addr, true)
 	refreshes := s.pool.calls(t, "token:refresh_token")

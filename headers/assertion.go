@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"unique"
 
 	"gatehouse/authn/identity"
 )
@@ -23,16 +25,20 @@ const (
 const maxSubject = 255
 
 // An Assertion tells upstreams who is calling, in the signed and plain headers of an Application
-// Load Balancer, and keeps clients from doing so. It is safe for concurrent use.
+// Load Balancer. It is safe for concurrent use.
 type Assertion struct {
 	signer          string
-	encoding        *base64.Encoding
-	sendToken       bool
 	unverifiedEmail bool
-	claims          []claimHeader
-	keys            []*signingKey // the first signs
-	strip           *stripper
+	source          KeySource
 	signatures      *signatures
+	now             func() time.Time // of the key endpoint
+
+	// What a route may say, and all of it in one comparable value.
+	encoding  *base64.Encoding
+	audience  string
+	sendToken bool
+	claims    []claimHeader
+	profile   unique.Handle[string]
 }
 
 // A claimHeader is one entry of AssertionConfig.Claims.
@@ -47,40 +53,56 @@ type field struct {
 	values []string
 }
 
-// NewAssertion reads the keys of cfg, or derives one from secret (of 32 bytes at least) when cfg
-// names none: instances that share the secret then share the key.
+// NewAssertion reads the keys of cfg, or derives them from secret (of 32 bytes at least) when cfg
+// names none: instances that share the secret then share the keys.
 func NewAssertion(cfg AssertionConfig, secret []byte) (*Assertion, error) {
 	if err := problems("assertion", cfg.Validate); err != nil {
 		return nil, err
 	}
-	keys, err := loadKeys(cfg, secret)
+	source, err := newKeySource(cfg, secret)
 	if err != nil {
 		return nil, fmt.Errorf("assertion: %w", err)
 	}
-	a := &Assertion{
-		signer:          cfg.Signer,
-		encoding:        base64Encoding(cfg.Padding),
-		sendToken:       cfg.AccessToken != accessTokenOmit,
-		unverifiedEmail: cfg.InsecureUnverifiedEmail,
-		keys:            keys,
-		strip:           newStripper(cfg),
-		signatures:      newSignatures(maxSignatures),
-	}
-	if a.signer == "" {
-		a.signer = defaultSigner
-	}
-	for _, claim := range slices.Sorted(maps.Keys(cfg.Claims)) {
-		a.claims = append(a.claims, claimHeader{claim, http.CanonicalHeaderKey(cfg.Claims[claim])})
-	}
-	return a, nil
+	return NewAssertionFrom(cfg, source)
 }
 
-// Strip deletes from a client's request every header that only the gateway may send: x-amzn-oidc-,
-// -mtls-, -tls- and -waf-, the headers of mapped claims, and the identity headers of other
-// gateways, in every spelling that an application may take for them. It deletes malformed names
-// too. It runs on every request of every route, on its trailers as well, and allocates nothing.
-func (a *Assertion) Strip(h http.Header) {
-	a.strip.strip(h)
+// NewAssertionFrom is NewAssertion with keys from elsewhere. What cfg says of keys counts for nothing.
+func NewAssertionFrom(cfg AssertionConfig, source KeySource) (*Assertion, error) {
+	if err := problems("assertion", cfg.Validate); err != nil {
+		return nil, err
+	}
+	a := &Assertion{
+		signer:          cmp.Or(cfg.Signer, defaultSigner),
+		unverifiedEmail: cfg.InsecureUnverifiedEmail,
+		source:          source,
+		signatures:      newSignatures(maxSignatures),
+		now:             time.Now,
+	}
+	return a.Route(cfg.Route())
+}
+
+// Route returns the assertion of a route. cfg is the whole of it: what it leaves out has its default,
+// whatever a says. Keys, and the bound on what is remembered, are shared with a; a signature is not,
+// unless two routes say the same.
+func (a *Assertion) Route(cfg RouteAssertionConfig) (*Assertion, error) {
+	if err := problems("assertion", cfg.Validate); err != nil {
+		return nil, err
+	}
+	route := *a
+	route.encoding = base64Encoding(cfg.Padding)
+	route.audience = cfg.Audience
+	route.sendToken = cfg.AccessToken != accessTokenOmit
+	route.claims = nil
+	for _, claim := range slices.Sorted(maps.Keys(cfg.Claims)) {
+		route.claims = append(route.claims, claimHeader{claim, http.CanonicalHeaderKey(cfg.Claims[claim])})
+	}
+	route.profile = unique.Make(fmt.Sprintf("%q %t %t %q", route.audience, route.encoding == base64.URLEncoding, route.sendToken, route.claims))
+	return &route, nil
+}
+
+// KeysAt returns the keys that are published at now.
+func (a *Assertion) KeysAt(now time.Time) (*KeySet, error) {
+	return a.source.KeysAt(now)
 }
 
 // Set writes the identity into the headers of a request to an upstream, as its last word: after
@@ -94,7 +116,7 @@ func (a *Assertion) Set(h http.Header, id *identity.Identity, now time.Time) err
 	if id == nil {
 		return nil
 	}
-	entry := a.signatures.get(id, now)
+	entry := a.signatures.get(a.profile, id, now)
 	entry.once.Do(func() { entry.fields, entry.err = a.fields(entry.id, entry.at) })
 	if entry.err != nil {
 		a.signatures.forget(entry)

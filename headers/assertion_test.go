@@ -59,6 +59,20 @@ func verify(t *testing.T, key *ecdsa.PublicKey, token string) (header, payload s
 	return string(decoded[0]), string(decoded[1])
 }
 
+func keysOf(t *testing.T, a *Assertion) []*signingKey {
+	t.Helper()
+	set, err := a.KeysAt(noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set.keys
+}
+
+func signingKeyOf(t *testing.T, a *Assertion) *signingKey {
+	t.Helper()
+	return keysOf(t, a)[0]
+}
+
 type albVector struct {
 	KeySeed   string `json:"key_seed"`
 	PublicKey string `json:"public_key"`
@@ -106,17 +120,17 @@ func TestAssertionMatchesALB(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := string(a.keys[0].pem); got != vector.PublicKey {
+			if got := string(signingKeyOf(t, a).pem); got != vector.PublicKey {
 				t.Errorf("public key:\n%s\nwant:\n%s", got, vector.PublicKey)
 			}
-			a.keys[0].kid = vector.KID // AWS names its keys at random
+			signingKeyOf(t, a).kid = vector.KID // AWS names its keys at random
 			id := &identity.Identity{Issuer: vector.Issuer, ClientID: vector.Client, Subject: vector.Subject, Claims: []byte(vector.Claims)}
 			h := make(http.Header)
 			if err := a.Set(h, id, time.Unix(vector.Exp-120, 0)); err != nil {
 				t.Fatal(err)
 			}
 			got := h.Get("x-amzn-oidc-data")
-			public := &a.keys[0].private.PublicKey
+			public := &signingKeyOf(t, a).private.PublicKey
 			verify(t, public, got)
 			verify(t, public, want)
 			// Signatures are randomised; everything that is signed is not.
@@ -141,10 +155,10 @@ func TestSetWritesTheThreeHeaders(t *testing.T) {
 	if err := a.Set(h, alice(), noon); err != nil {
 		t.Fatal(err)
 	}
-	header, payload := verify(t, &a.keys[0].private.PublicKey, h.Get("x-amzn-oidc-data"))
+	header, payload := verify(t, &signingKeyOf(t, a).private.PublicKey, h.Get("x-amzn-oidc-data"))
 	wantHeader := fmt.Sprintf(`{"typ":"JWT","kid":"%s","alg":"ES256","iss":"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbC123",`+
 		`"client":"1example23456789","signer":"arn:aws:elasticloadbalancing:us-east-1:000000000000:loadbalancer/app/gatehouse/0000000000000000",`+
-		`"exp":1795262520}`, a.keys[0].kid)
+		`"exp":1795262520}`, signingKeyOf(t, a).kid)
 	if header != wantHeader {
 		t.Errorf("header %s\nwant   %s", header, wantHeader)
 	}
@@ -187,7 +201,7 @@ func TestUnpaddedAssertionVerifiesWithGoJose(t *testing.T) {
 		t.Fatal(err)
 	}
 	var set jose.JSONWebKeySet
-	if err := json.Unmarshal(keySet(a.keys), &set); err != nil {
+	if err := json.Unmarshal(jwks(keysOf(t, a)), &set); err != nil {
 		t.Fatal(err)
 	}
 	keys := set.Key(jws.Signatures[0].Protected.KeyID)
@@ -221,6 +235,7 @@ func TestSetRefusesWhatItCannotSign(t *testing.T) {
 		"claims not UTF-8":            func(id *identity.Identity) { id.Claims = []byte("{\"sub\":\"alice-sub\",\"x\":\"\xff\"}") },
 		"claims too large":            func(id *identity.Identity) { id.Claims = append(id.Claims, make([]byte, maxClaims)...) },
 		"a member twice":              func(id *identity.Identity) { id.Claims = []byte(`{"sub":"alice-sub","a":1,"\u0061":2}`) },
+		"AUD without aud":             func(id *identity.Identity) { id.Claims = []byte(`{"sub":"alice-sub","AUD":"b"}`) },
 		"SUB beside sub":              func(id *identity.Identity) { id.Claims = []byte(`{"sub":"alice-sub","SUB":"root"}`) },
 		"no issuer":                   func(id *identity.Identity) { id.Issuer = "" },
 		"no client":                   func(id *identity.Identity) { id.ClientID = "" },
@@ -258,6 +273,7 @@ func TestPayloadKeepsTheirBytesAndOurMembers(t *testing.T) {
 		{`{"exp":99,"a":1}`, `{"a":1,` + ours},
 		{`{"a":1,"exp":99,"b":1e2,"iss":"other"}`, `{"a":1,"b":1e2,` + ours},
 		{`{"exp":99,"iss":"other"}`, `{` + ours},
+		{`{"aud":"another application","a":1}`, `{"a":1,` + ours},
 		{`{"\u0065xp":99,"a":"}"}`, `{"a":"}",` + ours},
 	}
 	for _, tt := range tests {
@@ -266,7 +282,7 @@ func TestPayloadKeepsTheirBytesAndOurMembers(t *testing.T) {
 			t.Errorf("%s: %v", tt.claims, err)
 			continue
 		}
-		if got := string(payload(members, "https://i", "1")); got != tt.want {
+		if got := string(payload(members, "https://i", "", "1")); got != tt.want {
 			t.Errorf("payload of %q\n got %q\nwant %q", tt.claims, got, tt.want)
 		}
 	}
@@ -338,9 +354,10 @@ func FuzzClaims(f *testing.F) {
 		if err := json.Unmarshal(claims, &theirs); err != nil {
 			t.Fatalf("accepted %q, which encoding/json refuses: %v", claims, err)
 		}
-		if err := json.Unmarshal(payload(members, "https://i", "1"), &ours); err != nil {
+		if err := json.Unmarshal(payload(members, "https://i", "", "1"), &ours); err != nil {
 			t.Fatalf("payload of %q is not JSON: %v", claims, err)
 		}
+		delete(theirs, "aud")
 		theirs["exp"], theirs["iss"] = json.RawMessage(`1`), json.RawMessage(`"https://i"`)
 		if diff := cmp.Diff(ours, theirs); diff != "" {
 			t.Errorf("payload of %q (-got +want):\n%s", claims, diff)

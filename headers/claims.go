@@ -26,7 +26,7 @@ type member struct {
 
 // parseMembers splits a JSON object into its members without changing a byte of them. It refuses
 // what two readers may read differently: a name that stands twice (RFC 7519, section 4), and a name
-// that only a reader who ignores case takes for sub, iss or exp, as encoding/json does.
+// that only a reader who ignores case takes for sub, iss, exp or aud, as encoding/json does.
 func parseMembers(object []byte) ([]member, error) {
 	switch {
 	case len(object) == 0:
@@ -81,7 +81,7 @@ func notJSON(decoder *json.Decoder) error {
 
 // resembles returns the registered claim that name is another spelling of, or "".
 func resembles(name string) string {
-	for _, registered := range [...]string{"sub", "iss", "exp"} {
+	for _, registered := range [...]string{"sub", "iss", "exp", "aud"} {
 		if name != registered && strings.EqualFold(name, registered) {
 			return registered
 		}

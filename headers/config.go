@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -25,10 +26,19 @@ type SecurityConfig struct {
 type AssertionConfig struct {
 	// Signer is the "signer" field of the assertion's header: an ELB ARN that the app expects.
 	Signer string `yaml:"signer"`
-	// Keys are PEM files of P-256 private keys; the first signs, all are published. Without any,
-	// the key is derived from the file's secret. An entry that begins with "-----BEGIN" is the PEM
-	// itself, as a secret reference resolves to it.
+	// Keys are PEM files of P-256 keys: the first private key signs, all are published, public keys
+	// too. Without any, the key is derived from the file's secret. An entry that begins with
+	// "-----BEGIN" is the PEM itself, as a secret reference resolves to it.
 	Keys []string `yaml:"keys"`
+	// Rotate replaces the derived key after this time, from 24h to 8784h. The keys before and after
+	// are published as well, and all instances with the same secret agree. Default: never.
+	Rotate string `yaml:"rotate"`
+	// ClaimsFrom is where the claims come from: "userinfo" (the default, as ALB has it) or "id_token",
+	// without what that token says about itself. Rules on claims see the same ones.
+	ClaimsFrom string `yaml:"claims_from"`
+	// Audience is the "aud" of the token. Default: none, as ALB has it. Where applications must not
+	// take each other's tokens, give each route one of its own.
+	Audience string `yaml:"audience"`
 	// Padding is "padded" (the default, as ALB has it) or "unpadded" (RFC 7515).
 	Padding string `yaml:"padding"`
 	// AccessToken sends x-amzn-oidc-accesstoken: "send" (the default) or "omit".
@@ -43,6 +53,19 @@ type AssertionConfig struct {
 	Pass []string `yaml:"pass"`
 }
 
+// RouteAssertionConfig is what a route says over AssertionConfig.
+type RouteAssertionConfig struct {
+	// Audience is the "aud" of the route's tokens.
+	Audience string `yaml:"audience"`
+	// Padding is "padded" or "unpadded".
+	Padding string `yaml:"padding"`
+	// AccessToken is "send" or "omit".
+	AccessToken string `yaml:"access_token"`
+	// Claims maps further claims to plain headers on this route. They are stripped on the way in of
+	// every route.
+	Claims map[string]string `yaml:"claims"`
+}
+
 const (
 	presetStrict     = "strict"
 	presetAWSManaged = "aws-managed"
@@ -50,6 +73,12 @@ const (
 
 	paddingPadded   = "padded"
 	paddingUnpadded = "unpadded"
+
+	claimsUserinfo = "userinfo"
+	claimsIDToken  = "id_token"
+
+	// maxAudience is longer than any URL that names an application.
+	maxAudience = 255
 
 	accessTokenSend = "send"
 	accessTokenOmit = "omit"
@@ -123,22 +152,24 @@ func (c AssertionConfig) Validate(report func(field, msg string)) {
 	if c.Signer != "" && !signerARN.MatchString(c.Signer) {
 		report("signer", fmt.Sprintf("want a load balancer's ARN such as %s, got %q", defaultSigner, c.Signer))
 	}
-	switch c.Padding {
-	case "", paddingPadded, paddingUnpadded:
-	default:
-		report("padding", fmt.Sprintf("want padded or unpadded, got %q", c.Padding))
+	if c.Rotate != "" && rotatePeriod(c.Rotate) == 0 {
+		report("rotate", fmt.Sprintf("want whole seconds from 24h to 8784h, such as 720h, got %q", c.Rotate))
 	}
-	switch c.AccessToken {
-	case "", accessTokenSend, accessTokenOmit:
-	default:
-		report("access_token", fmt.Sprintf("want send or omit, got %q", c.AccessToken))
+	if c.Rotate != "" && len(c.Keys) > 0 {
+		report("rotate", "is for the key that is derived from the secret; want it without keys")
 	}
+	switch c.ClaimsFrom {
+	case "", claimsUserinfo, claimsIDToken:
+	default:
+		report("claims_from", fmt.Sprintf("want userinfo or id_token, got %q", c.ClaimsFrom))
+	}
+	c.Route().validate(report)
 	for i, key := range c.Keys {
 		field := fmt.Sprintf("keys[%d]", i)
 		if key == "" {
 			report(field, "want a file name, got nothing")
 		} else if isInlinePEM(key) {
-			if _, err := parseKey([]byte(key)); err != nil {
+			if _, err := parseKeys([]byte(key)); err != nil {
 				report(field, err.Error())
 			}
 		}
@@ -149,6 +180,61 @@ func (c AssertionConfig) Validate(report func(field, msg string)) {
 			report(fmt.Sprintf("pass[%d]", i), fmt.Sprintf("%s is not an identity header of another gateway; only those can be passed", name))
 		}
 	}
+}
+
+// Validate reports what is wrong with c by itself. What is wrong with it over the section at the top
+// is what the two merged report.
+func (c RouteAssertionConfig) Validate(report func(field, msg string)) {
+	c.over(AssertionConfig{}).Validate(report)
+}
+
+// validate is the part of Validate that the section at the top shares, but for claims.
+func (c RouteAssertionConfig) validate(report func(field, msg string)) {
+	if c.Audience != "" && (len(c.Audience) > maxAudience || !isVisible(c.Audience)) {
+		report("audience", fmt.Sprintf("want at most %d visible ASCII characters such as https://orders.example.com, got %q", maxAudience, c.Audience))
+	}
+	switch c.Padding {
+	case "", paddingPadded, paddingUnpadded:
+	default:
+		report("padding", fmt.Sprintf("want padded or unpadded, got %q", c.Padding))
+	}
+	switch c.AccessToken {
+	case "", accessTokenSend, accessTokenOmit:
+	default:
+		report("access_token", fmt.Sprintf("want send or omit, got %q", c.AccessToken))
+	}
+}
+
+// Route returns what a route that says nothing of its own has.
+func (c AssertionConfig) Route() RouteAssertionConfig {
+	return RouteAssertionConfig{Audience: c.Audience, Padding: c.Padding, AccessToken: c.AccessToken, Claims: c.Claims}
+}
+
+// FromIDToken says whether the claims are the ID token's instead of userinfo's.
+func (c AssertionConfig) FromIDToken() bool { return c.ClaimsFrom == claimsIDToken }
+
+// over returns top with what c is in place of it.
+func (c RouteAssertionConfig) over(top AssertionConfig) AssertionConfig {
+	top.Audience, top.Padding, top.AccessToken, top.Claims = c.Audience, c.Padding, c.AccessToken, c.Claims
+	return top
+}
+
+// WithRoute returns c as a route has it that says over. Single values replace; claims add, and over
+// has the last word about one.
+func (c AssertionConfig) WithRoute(over RouteAssertionConfig) AssertionConfig {
+	c.Audience = cmp.Or(over.Audience, c.Audience)
+	c.Padding = cmp.Or(over.Padding, c.Padding)
+	c.AccessToken = cmp.Or(over.AccessToken, c.AccessToken)
+	if len(over.Claims) > 0 {
+		claims := maps.Clone(over.Claims)
+		for claim, header := range c.Claims {
+			if _, ok := claims[claim]; !ok {
+				claims[claim] = header
+			}
+		}
+		c.Claims = claims
+	}
+	return c
 }
 
 func (c AssertionConfig) validateClaims(report func(field, msg string)) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unique"
 
 	"gatehouse/authn/identity"
 )
@@ -25,8 +26,8 @@ const (
 	signatureOverhead = 1024
 )
 
-// signatures is a bounded cache from session to what was signed for it. Nothing is shared between
-// two identities: a hit needs equal claims, issuer, client and tokens, not only an equal session.
+// signatures is a bounded cache from session and route to what was signed for them. Nothing is shared
+// between two identities: a hit needs equal claims, issuer, client and tokens, not only an equal session.
 // It is safe for concurrent use.
 type signatures struct {
 	seed  maphash.Seed
@@ -40,6 +41,7 @@ type signatures struct {
 }
 
 type signatureKey struct {
+	profile unique.Handle[string] // of the routes that say the same: no other gets what was signed for them
 	session string
 	bearer  uint64 // of the access token, for identities without a session
 }
@@ -59,10 +61,10 @@ func newSignatures(limit int) *signatures {
 	return &signatures{seed: maphash.MakeSeed(), limit: limit, entries: make(map[signatureKey]*signature)}
 }
 
-// get returns the entry for the identity at now, a new one when none can be used. The caller runs
-// its once: everybody who asks meanwhile waits for the same signature.
-func (c *signatures) get(id *identity.Identity, now time.Time) *signature {
-	key := signatureKey{session: id.SessionID}
+// get returns the entry for the identity at now on routes of this profile, a new one when none can be
+// used. The caller runs its once: everybody who asks meanwhile waits for the same signature.
+func (c *signatures) get(profile unique.Handle[string], id *identity.Identity, now time.Time) *signature {
+	key := signatureKey{profile: profile, session: id.SessionID}
 	if key.session == "" {
 		key.bearer = maphash.String(c.seed, id.AccessToken) ^ maphash.Bytes(c.seed, id.Claims)
 	}

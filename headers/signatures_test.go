@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unique"
 
 	"gatehouse/authn/identity"
 )
@@ -115,7 +116,7 @@ func TestSignaturesAreBoundedAndDie(t *testing.T) {
 	for i := range 1000 {
 		id := alice()
 		id.SessionID = strings.Repeat("s", i)
-		c.get(id, noon.Add(time.Duration(i)*time.Millisecond))
+		c.get(unique.Make(""), id, noon.Add(time.Duration(i)*time.Millisecond))
 		if c.size > limit || len(c.entries) != len(c.queue)-c.head {
 			t.Fatalf("after %d sessions: %d bytes in %d entries, %d queued", i, c.size, len(c.entries), len(c.queue)-c.head)
 		}
@@ -123,7 +124,7 @@ func TestSignaturesAreBoundedAndDie(t *testing.T) {
 	if len(c.queue) > 100 {
 		t.Errorf("the queue has %d places, want it to shrink", len(c.queue))
 	}
-	c.get(alice(), noon.Add(time.Minute))
+	c.get(unique.Make(""), alice(), noon.Add(time.Minute))
 	if got := len(c.entries); got != 1 {
 		t.Errorf("%d entries after all have expired, want only the new one", got)
 	}

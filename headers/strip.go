@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -66,18 +67,29 @@ type stripRules struct {
 	names    []string // folded, whole names
 }
 
-// NewStripper returns what Assertion.Strip does, for a gateway that signs nothing because nobody can
-// sign in: identity headers are deleted on every route all the same.
-func NewStripper(cfg AssertionConfig) (func(http.Header), error) {
+// NewStripper returns what deletes from a client's request every header that only the gateway may
+// send: x-amzn-oidc-, -mtls-, -tls- and -waf-, the headers that cfg or one of the routes maps a claim
+// to, and the identity headers of other gateways, in every spelling that an application may take for
+// them. It deletes malformed names too. It is for every request of every route, whether somebody can
+// sign in or not, and for trailers as well; it allocates nothing and is safe for concurrent use.
+func NewStripper(cfg AssertionConfig, routes ...RouteAssertionConfig) (func(http.Header), error) {
 	if err := problems("assertion", cfg.Validate); err != nil {
 		return nil, err
 	}
-	return newStripper(cfg).strip, nil
+	claims := slices.Collect(maps.Values(cfg.Claims))
+	for _, route := range routes {
+		if err := problems("assertion", route.over(cfg).Validate); err != nil {
+			return nil, err
+		}
+		claims = slices.AppendSeq(claims, maps.Values(route.Claims))
+	}
+	return newStripper(cfg.Pass, claims).strip, nil
 }
 
-func newStripper(cfg AssertionConfig) *stripper {
+// newStripper takes the names that clients may send and those of mapped claims.
+func newStripper(pass, claims []string) *stripper {
 	s := &stripper{}
-	for _, name := range cfg.Pass {
+	for _, name := range pass {
 		s.pass = append(s.pass, foldName(name))
 	}
 	for _, prefix := range ownPrefixes {
@@ -94,10 +106,12 @@ func newStripper(cfg AssertionConfig) *stripper {
 			rules.names = append(rules.names, name)
 		}
 	}
-	for _, name := range cfg.Claims {
+	for _, name := range claims {
 		folded := foldName(name)
 		rules := &s.rules[folded[0]]
-		rules.names = append(rules.names, folded)
+		if !slices.Contains(rules.names, folded) {
+			rules.names = append(rules.names, folded)
+		}
 	}
 	return s
 }

@@ -22,17 +22,22 @@ func (a *Assertion) token(id *identity.Identity, members []member, now time.Time
 	if id.Issuer == "" || id.ClientID == "" {
 		return "", errors.New("want an issuer and a client, got an empty one")
 	}
+	set, err := a.source.KeysAt(now)
+	if err != nil {
+		return "", err
+	}
+	key := set.keys[0]
 	exp := strconv.FormatInt(now.Add(assertionLife).Unix(), 10)
 
 	var head bytes.Buffer
 	fmt.Fprintf(&head, `{"typ":"JWT","kid":"%s","alg":"ES256","iss":%s,"client":%s,"signer":%s,"exp":%s}`,
-		a.keys[0].kid, quote(id.Issuer), quote(id.ClientID), quote(a.signer), exp)
+		key.kid, quote(id.Issuer), quote(id.ClientID), quote(a.signer), exp)
 
-	size := a.encoding.EncodedLen(head.Len()) + a.encoding.EncodedLen(len(id.Claims)+len(id.Issuer)+64) + 2 + 88
+	size := a.encoding.EncodedLen(head.Len()) + a.encoding.EncodedLen(len(id.Claims)+len(id.Issuer)+len(a.audience)+72) + 2 + 88
 	jwt := a.encoding.AppendEncode(make([]byte, 0, size), head.Bytes())
 	jwt = append(jwt, '.')
-	jwt = a.encoding.AppendEncode(jwt, payload(members, id.Issuer, exp))
-	signature, err := a.keys[0].sign(jwt)
+	jwt = a.encoding.AppendEncode(jwt, payload(members, id.Issuer, a.audience, exp))
+	signature, err := key.sign(jwt)
 	if err != nil {
 		return "", err
 	}
@@ -40,19 +45,24 @@ func (a *Assertion) token(id *identity.Identity, members []member, now time.Time
 	return string(a.encoding.AppendEncode(jwt, signature[:])), nil
 }
 
-// payload returns the claims as they were received, followed by our exp and iss. Members of theirs
-// with those names are left out: with both, it is up to the reader which one counts.
-func payload(members []member, issuer, exp string) []byte {
+// payload returns the claims as they were received, followed by our exp and iss, and by aud where the
+// file names an audience. Members of theirs with those names are left out: with both, it is up to the
+// reader which one counts, and for whom a token is made is for the file to say, not for the provider.
+func payload(members []member, issuer, audience, exp string) []byte {
 	var object bytes.Buffer
 	object.WriteByte('{')
 	for _, m := range members {
-		if m.name == "exp" || m.name == "iss" {
+		if m.name == "exp" || m.name == "iss" || m.name == "aud" {
 			continue
 		}
 		object.Write(m.text)
 		object.WriteByte(',')
 	}
-	fmt.Fprintf(&object, `"exp":%s,"iss":%s}`, exp, quote(issuer))
+	fmt.Fprintf(&object, `"exp":%s,"iss":%s`, exp, quote(issuer))
+	if audience != "" {
+		fmt.Fprintf(&object, `,"aud":%s`, quote(audience))
+	}
+	object.WriteByte('}')
 	return object.Bytes()
 }
 

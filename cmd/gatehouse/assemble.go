@@ -49,6 +49,8 @@ type parts struct {
 	assertions shelf[*headers.Assertion]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
+	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
+	ledger authn.Ledger
 }
 
 func newParts() *parts {
@@ -89,6 +91,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		prev = newParts()
 	}
 	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
+	a.parts.ledger = prev.ledger
 	defer func() {
 		if err != nil {
 			a.parts.release()
@@ -195,13 +198,15 @@ func (a *assembler) options() proxy.Options {
 
 // identity builds what knows people: provider, sessions and assertion.
 func (a *assembler) identity() error {
-	if a.cfg.Login == nil {
-		a.parts.sessions, a.parts.sessionsOf = a.prev.sessions, a.prev.sessionsOf // for when there is one again
-		var err error
-		a.strip, err = headers.NewStripper(a.cfg.Assertion)
+	var err error
+	if a.strip, err = headers.NewStripper(a.cfg.Assertion, a.routeAssertions()...); err != nil {
 		return at("assertion", err)
 	}
-	login, err := *a.cfg.Login, error(nil)
+	if a.cfg.Login == nil {
+		a.parts.sessions, a.parts.sessionsOf = a.prev.sessions, a.prev.sessionsOf // for when there is one again
+		return nil
+	}
+	login := *a.cfg.Login
 	a.assertion, err = a.parts.assertions.take(
 		digest(struct {
 			Config headers.AssertionConfig
@@ -213,11 +218,12 @@ func (a *assembler) identity() error {
 	if err != nil {
 		return at("assertion", err)
 	}
-	a.strip = a.assertion.Strip
 	for _, cfg := range login.Each() {
 		provider, err := a.parts.providers.take(
-			digest(cfg, providerFiles(cfg.Config)...), a.prev.providers,
-			func() (*authn.Provider, error) { return authn.NewNamedProvider(cfg, authn.ProviderOptions{}) }, (*authn.Provider).Close,
+			fmt.Sprintf("%s %t", digest(cfg, providerFiles(cfg.Config)...), a.cfg.Assertion.FromIDToken()), a.prev.providers,
+			func() (*authn.Provider, error) {
+				return authn.NewNamedProvider(cfg, authn.ProviderOptions{IDTokenClaims: a.cfg.Assertion.FromIDToken()})
+			}, (*authn.Provider).Close,
 		)
 		if err != nil {
 			return at("login", err)
@@ -228,6 +234,16 @@ func (a *assembler) identity() error {
 		return at("login.session", err)
 	}
 	return nil
+}
+
+// routeAssertions are what the routes say of the assertion: a header that one of them maps a claim to is
+// for no client to send, on any route.
+func (a *assembler) routeAssertions() []headers.RouteAssertionConfig {
+	var all []headers.RouteAssertionConfig
+	for _, rt := range a.cfg.Routes {
+		all = append(all, *rt.Assertion)
+	}
+	return all
 }
 
 func providerFiles(login authn.Config) []string {
@@ -251,7 +267,9 @@ func (a *assembler) takeSessions(cfg authn.SessionConfig) (err error) {
 	}{cfg, a.cfg.Secret})
 	switch {
 	case a.prev.sessions == nil:
-		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{})
+		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{
+			Ledger: a.parts.ledger, OnError: a.observer.revocationLost,
+		})
 	case a.prev.sessionsOf == a.parts.sessionsOf:
 		a.sessions = a.prev.sessions
 	default:
@@ -267,7 +285,11 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	if err != nil {
 		return err
 	}
-	handler, err := a.upstream(rt)
+	assert, err := a.assert(rt)
+	if err != nil {
+		return at(place+".assertion", err)
+	}
+	handler, err := a.upstream(rt, assert)
 	if err != nil {
 		return at("upstreams."+rt.To, err)
 	}
@@ -414,7 +436,7 @@ func (a *assembler) gateOptions() authn.GateOptions {
 }
 
 // upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
-func (a *assembler) upstream(rt *configs.Route) (http.Handler, error) {
+func (a *assembler) upstream(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
 	cfg := a.cfg.Upstreams[rt.To]
 	var files []string
 	if cfg.TLS.CA != "" {
@@ -431,20 +453,30 @@ func (a *assembler) upstream(rt *configs.Route) (http.Handler, error) {
 	return pool.Handler(upstream.Options{
 		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, StripPrefix: rt.StripPrefix,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
-		Out:       a.assert, Response: a.fromUpstream, Observe: recordUpstream,
+		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream,
 	}), nil
 }
 
 // clientScheme is what the client used, as a trusted proxy in front says.
 func clientScheme(r *http.Request) string { return proxy.EventFrom(r.Context()).Scheme }
 
-// assert tells the upstream who is there. A failure to sign keeps the request from being sent.
-func (a *assembler) assert(in *http.Request, out http.Header) error {
-	id := identity.FromContext(in.Context())
-	if id == nil {
-		return nil
+// assert returns what tells the route's upstream who is there. A failure to sign keeps the request from being
+// sent.
+func (a *assembler) assert(rt *configs.Route) (func(in *http.Request, out http.Header) error, error) {
+	if a.assertion == nil { // nobody can sign in
+		return func(*http.Request, http.Header) error { return nil }, nil
 	}
-	return a.assertion.Set(out, id, time.Now())
+	assertion, err := a.assertion.Route(*rt.Assertion)
+	if err != nil {
+		return nil, err
+	}
+	return func(in *http.Request, out http.Header) error {
+		id := identity.FromContext(in.Context())
+		if id == nil {
+			return nil
+		}
+		return assertion.Set(out, id, time.Now())
+	}, nil
 }
 
 // fromUpstream keeps cookies that are ours from being set by an application. One that deletes them, as

@@ -326,6 +326,12 @@ func (o *observer) login(event string, err error) {
 	}
 }
 
+// revocationLost records that a sign-out is not kept beyond this process.
+func (o *observer) revocationLost(err error) {
+	o.metrics.logins.WithLabelValues("revocation lost").Inc()
+	o.log.Error("revocation not kept", "error", err.Error())
+}
+
 // certificateFailed records a certificate that could not be read, obtained or renewed.
 func (o *observer) certificateFailed(err error) {
 	o.metrics.certs.WithLabelValues("failed").Inc()

@@ -7,12 +7,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"gatehouse/authn"
 	"gatehouse/configs"
+	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/wire"
@@ -45,6 +47,7 @@ type process struct {
 	certs    *certs.Manager
 	server   *wire.Server   // the front door
 	redirect *wire.Server   // port 80
+	ledger   *ledger.File   // who has signed out; nil while nobody can sign in
 	side     []*http.Server // admin and keys: they answer until the drain is over
 
 	mu      sync.Mutex // guards what follows; only the reload loop writes it
@@ -93,8 +96,17 @@ func newProcess(env *environment, opts processOptions) *process {
 }
 
 // start assembles the first generation and serves it. What it opened is closed again when it fails.
-func (p *process) start(ctx context.Context) error {
-	first, err := assemble(p.cfg, nil, p.observer)
+func (p *process) start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			p.closeLedger()
+		}
+	}()
+	kept := newParts()
+	if err := p.openLedger(p.cfg, kept); err != nil {
+		return err
+	}
+	first, err := assemble(p.cfg, kept, p.observer)
 	if err != nil {
 		return err
 	}
@@ -129,6 +141,29 @@ func (p *process) start(ctx context.Context) error {
 		p.opts.ready(bound)
 	}
 	return nil
+}
+
+// openLedger opens the file of revocations with the first configuration that somebody can sign in with. One that
+// cannot be read or written is a problem of that configuration: it would let in who has signed out.
+func (p *process) openLedger(cfg *configs.Config, kept *parts) error {
+	if cfg.Login == nil || p.ledger != nil {
+		return nil
+	}
+	file, err := ledger.Open(filepath.Join(cfg.StateDir, "revocations"), ledger.Options{})
+	if err != nil {
+		return configs.Problems{cfg.Problem("state_dir", err.Error())}
+	}
+	if n := file.Damaged(); n > 0 {
+		p.observer.revocationLost(fmt.Errorf("%d damaged records were left out: these sessions are not signed out any more", n))
+	}
+	p.ledger, kept.ledger = file, file
+	return nil
+}
+
+func (p *process) closeLedger() {
+	if p.ledger != nil {
+		p.observer.failed("closing the file of revocations", p.ledger.Close())
+	}
 }
 
 // listeners are the opened sockets; nil where the file has none.
@@ -419,6 +454,9 @@ func (p *process) prepare(ctx context.Context) (*assembled, *configs.Config, err
 	if err := unchangedListeners(p.cfg, cfg); err != nil {
 		return nil, nil, err
 	}
+	if err := p.openLedger(cfg, p.current.parts); err != nil {
+		return nil, nil, err
+	}
 	next, err := assemble(cfg, p.current.parts, p.observer)
 	if err == nil {
 		p.reach(ctx, next.parts.providers)
@@ -485,6 +523,7 @@ func (p *process) stop() error {
 	p.current.parts.release()
 	p.certs.Close()
 	p.background.Wait()
+	p.closeLedger()
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.observer.warn("drain: the limit was reached, connections were closed")
 		return nil

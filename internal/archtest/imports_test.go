@@ -37,6 +37,8 @@ func arrows() []arrow {
 		{"waf", "authn/identity", false, "the one import that every policy may have"},
 		{"proxy/ratelimit", "authn/identity", false, "the same"},
 
+		{"internal/ledger", "authn", false, "keeps authn's revocations; authn declares what a ledger is and opens no file"},
+
 		{"authn", "authn/devpool", true, "logins are tested against a pool and not against a mock"},
 	}
 }

@@ -38,8 +38,9 @@ const (
 	ReasonCrossOrigin         = "AuthCrossOriginWebSocket"
 	ReasonInvalidToken        = "AuthInvalidBearerToken"
 	ReasonScope               = "AuthInsufficientScope"
-	ReasonStepUp              = "AuthStepUpRequired" // signed in, but too long ago or too weakly
-	ReasonOtherProvider       = "AuthOtherProvider"  // signed in, but with a provider that is not taken here
+	ReasonStepUp              = "AuthStepUpRequired"   // signed in, but too long ago or too weakly
+	ReasonOtherProvider       = "AuthOtherProvider"    // signed in, but with a provider that is not taken here
+	ReasonEmailNotVerified    = "AuthEmailNotVerified" // signed in, and nobody vouches for the address
 )
 
 // retryAfter is what clients are told to wait while the provider cannot be reached.
@@ -93,10 +94,10 @@ func (e *Error) Action() (label, href string) {
 	return "Sign out and use another account", e.signOut
 }
 
-// Fields returns further members for an answer in JSON: the account that was refused, and where it
-// can sign out.
+// Fields returns further members for an answer in JSON: the reason, the account that was refused,
+// and where it can sign out.
 func (e *Error) Fields() map[string]string {
-	fields := make(map[string]string)
+	fields := map[string]string{"reason": e.Reason}
 	if e.account != "" {
 		fields["account"] = e.account
 	}

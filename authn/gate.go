@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,8 @@ const (
 	ModeToken = "token"
 )
 
-// Rule is who may pass. The zero value signs people in and then lets all of them pass.
+// Rule is who may pass. The zero value signs people in and then lets all of them pass. Of the
+// conditions that are given all must hold.
 type Rule struct {
 	Mode   string   // one of the modes; "" is ModeAuthenticate, and an unknown one lets nobody pass
 	Groups []string // any one of them; none means no group is asked for
@@ -38,6 +40,15 @@ type Rule struct {
 	Providers []string
 	// StepUp is what is asked of how and when the person signed in.
 	StepUp StepUp
+
+	// Claims are names of claims and the values of which each must have one; a claim that is a list
+	// must have one among its members. They are those of the identity, which the application gets.
+	Claims map[string][]string
+	// EmailDomains are domains at one of which the e-mail address must be, and verified:
+	// "example.com" itself, "*.example.com" those below it.
+	EmailDomains []string
+	// Expr is a CEL expression of type bool over identity and request that must be true.
+	Expr string
 }
 
 // Validate reports what is wrong with the rule.
@@ -45,8 +56,8 @@ func (r Rule) Validate(report func(field, msg string)) {
 	switch r.Mode {
 	case "", ModeAuthenticate, ModeDeny, ModeToken:
 	case ModeAllow:
-		if len(r.Groups)+len(r.Scopes) > 0 {
-			report("", "groups and scopes want somebody signed in, and this lets everybody pass")
+		if r.conditional() {
+			report("", "groups, scopes, claims, email_domains and expr want somebody signed in, and this lets everybody pass")
 		}
 	default:
 		report("mode", fmt.Sprintf("want authenticate, allow, deny or token, got %q", r.Mode))
@@ -68,6 +79,7 @@ func (r Rule) Validate(report func(field, msg string)) {
 			report(fmt.Sprintf("scopes[%d]", i), fmt.Sprintf("want one scope without blanks, got %q", s))
 		}
 	}
+	r.validateConditions(report)
 }
 
 // GateOptions are the surroundings of a Gate. Deny is required.
@@ -88,6 +100,8 @@ type GateOptions struct {
 	RequestID func(*http.Request) string
 	// Now is the clock; nil is that of the sessions.
 	Now func() time.Time
+	// ClientIP is who makes a request, for expressions; nil leaves request.client empty.
+	ClientIP func(*http.Request) netip.Addr
 }
 
 // Gate lets requests pass that satisfy a rule. It is safe for concurrent use.
@@ -96,10 +110,13 @@ type Gate struct {
 	sessions  *Sessions
 	rule      Rule
 	opts      GateOptions
+	cond      *conditions // of the rule
+	broken    error       // why there are none
 }
 
-// NewGate returns a gate. It is cheap: there is one for each route and generation. Of the providers
+// NewGate returns a gate; there is one for each route and generation. Of the providers
 // there is one at least, also those that the route does not take: their sessions are known here too.
+// A rule that does not validate lets nobody pass.
 func NewGate(ps Providers, s *Sessions, rule Rule, opts GateOptions) *Gate {
 	if opts.Cookies == nil {
 		opts.Cookies = (*http.Request).Cookies
@@ -107,7 +124,9 @@ func NewGate(ps Providers, s *Sessions, rule Rule, opts GateOptions) *Gate {
 	if opts.Now == nil {
 		opts.Now = s.now
 	}
-	return &Gate{providers: ps, sessions: s, rule: rule, opts: opts}
+	g := &Gate{providers: ps, sessions: s, rule: rule, opts: opts}
+	g.cond, g.broken = rule.compile()
+	return g
 }
 
 // Decision is what a gate thinks of a request.
@@ -146,11 +165,8 @@ func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !containsAll(id.Scopes, g.rule.Scopes) {
-		return nil, insufficientScope(g.rule.Scopes)
-	}
-	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) {
-		return nil, g.forbidden(id, "")
+	if refusal := g.authorize(r, canonicalHost(r.Host), id); refusal != nil {
+		return nil, refusal
 	}
 	if now := g.opts.Now(); g.rule.StepUp.any() {
 		if short := g.rule.StepUp.lacks(id, now); short != "" {
@@ -176,8 +192,8 @@ func (g *Gate) checkSession(r *http.Request) (Decision, error) {
 		return d, errCrossOrigin
 	}
 	id := sess.identity
-	if len(g.rule.Groups) > 0 && !intersects(id.Groups, g.rule.Groups) || !containsAll(id.Scopes, g.rule.Scopes) {
-		return d, g.forbidden(id, g.providers.paths().signOut)
+	if refusal := g.authorize(r, host, id); refusal != nil {
+		return d, refusal
 	}
 	if now := g.opts.Now(); g.rule.StepUp.any() {
 		if short := g.rule.StepUp.lacks(id, now); short != "" {
@@ -225,7 +241,7 @@ func (g *Gate) session(r *http.Request, host string) (*session, Decision, error)
 func (g *Gate) nobody(d Decision, host string) (Decision, error) {
 	switch g.rule.Mode {
 	case ModeAllow:
-		if len(g.rule.Groups)+len(g.rule.Scopes) == 0 {
+		if !g.rule.conditional() {
 			return d, nil
 		}
 	case ModeDeny:
@@ -239,17 +255,6 @@ func (g *Gate) nobody(d Decision, host string) (Decision, error) {
 // account is the name of an identity for people.
 func account(id *identity.Identity) string {
 	return clip(cmp.Or(id.Email, id.Username, id.Subject), 120)
-}
-
-func (g *Gate) forbidden(id *identity.Identity, signOut string) *Error {
-	account := account(id)
-	return &Error{
-		Reason: ReasonForbidden, Status: http.StatusForbidden,
-		public:  fmt.Sprintf("You are signed in as %s, and this account may not open this page.", account),
-		account: account, signOut: signOut,
-		err: fmt.Errorf("want a group of %q and scopes %q, got groups %q", g.rule.Groups, g.rule.Scopes,
-			clip(strings.Join(id.Groups, " "), 200)),
-	}
 }
 
 func containsAll(have, want []string) bool {

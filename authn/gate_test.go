@@ -157,7 +157,7 @@ func TestForbiddenNamesTheAccount(t *testing.T) {
 	if !errors.As(err, &e) || e.HTTPStatus() != 403 || e.Account() != "alice@example.com" || !strings.Contains(e.Public(), "alice@example.com") {
 		t.Fatalf("got %v", err)
 	}
-	if f := e.Fields(); f["account"] != e.Account() || f["sign_out"] != "/oauth2/sign_out" {
+	if f := e.Fields(); f["account"] != e.Account() || f["sign_out"] != "/oauth2/sign_out" || f["reason"] != ReasonForbidden {
 		t.Errorf("fields: got %v", f)
 	}
 	if label, href := e.Action(); label == "" || href != "/oauth2/sign_out" {

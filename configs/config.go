@@ -93,7 +93,7 @@ type Route struct {
 	// To names the upstream. Required.
 	To string `yaml:"to"`
 	// Require says who may come in: "nothing", "optional", "signed-in", "token", or a mapping with
-	// groups, on_unauthenticated or token. Required.
+	// groups, claims, email_domains, expr, on_unauthenticated or token. Required.
 	Require Require `yaml:"require"`
 	// Limit names the limits that apply: one name or a list.
 	Limit Names `yaml:"limit"`
@@ -182,6 +182,13 @@ type Require struct {
 	Providers []string
 	// StepUp is what is asked of how and when the person signed in.
 	StepUp authn.StepUp
+
+	// Claims are names of claims and the values of which each must have one.
+	Claims map[string][]string
+	// EmailDomains are domains at one of which the verified e-mail address must be.
+	EmailDomains []string
+	// Expr is a CEL expression that must be true.
+	Expr string
 }
 
 // Size is a number of bytes.

@@ -210,14 +210,7 @@ func (m Match) String() string {
 
 // yaml returns q as the file would say it.
 func (q Require) yaml() any {
-	inner := yaml.MapSlice{}
-	if len(q.Groups) > 0 {
-		inner = append(inner, yaml.MapItem{Key: "groups", Value: q.Groups})
-	}
-	if len(q.Scopes) > 0 {
-		inner = append(inner, yaml.MapItem{Key: "scopes", Value: q.Scopes})
-	}
-	inner = append(inner, q.loginYAML()...)
+	inner := append(q.conditionsYAML(), q.loginYAML()...)
 	switch {
 	case q.Who == "":
 		return nil

@@ -240,24 +240,33 @@ func (g *generator) match() object {
 
 func (g *generator) require() object {
 	texts := g.ref("textOrTexts", textOrTexts)
+	conditions := func(more ...member) object {
+		value := object{{"type", []string{"string", "number", "boolean"}}}
+		values := object{{"anyOf", []any{value, object{{"type", "array"}, {"items", value}, {"minItems", 1}}}}}
+		return append(object{
+			described("In one of these groups; else 403.", texts, "groups"),
+			described("Each of these claims has one of these values, or has it among its members; else 403. They are those that the application gets, or those of the access token.",
+				object{{"type", "object"}, {"additionalProperties", values}, {"minProperties", 1}}, "claims"),
+			described(`An e-mail address that the provider has verified, at one of these domains; "*.example.com" is those below it; else 403.`, texts, "email_domains"),
+			described("A CEL expression of type bool over identity and request that is true; else 403.", object{{"type", "string"}, {"maxLength", 4096}}, "expr"),
+		}, more...)
+	}
 	return object{{"anyOf", []any{
 		orReference(object{{"enum", []string{RequireNothing, RequireOptional, RequireSignedIn, RequireToken}}}),
-		object{{"type", "object"}, {"additionalProperties", false}, {"minProperties", 1}, {"properties", object{
-			described("Signed in, and in one of these groups; else 403.", texts, "groups"),
+		object{{"type", "object"}, {"additionalProperties", false}, {"minProperties", 1}, {"properties", conditions(
 			described("Who vouches for the person: providers of the login, by name. Default: those for the host.", texts, "provider"),
 			described("The person proved who they are in one of these ways, which the provider is asked for and must confirm.", texts, "acr"),
 			described("How long ago they proved it at most; they are asked again after it.", g.schema(reflect.TypeFor[Duration]()), "max_age"),
 			described("What logins that the route begins ask the provider to show.", orReference(object{{"enum", authn.Prompts()}}), "prompt"),
 			described("What happens without a session, as ALB has it.", orReference(object{{"enum", onUnauthenticated()}}), "on_unauthenticated"),
-		}}},
+		)}},
 		object{{"type", "object"}, {"additionalProperties", false}, {"required", []string{"token"}}, {"properties", object{
-			described("A bearer access token of the login's issuer.", object{{"type", "object"}, {"additionalProperties", false}, {"properties", object{
-				described("In one of these groups; else 403.", texts, "groups"),
+			described("A bearer access token of the login's issuer.", object{{"type", "object"}, {"additionalProperties", false}, {"properties", conditions(
 				described("With all of these scopes; else 403.", texts, "scopes"),
 				described("From one of these providers of the login, by name. Default: those for the host.", texts, "provider"),
 				described("Issued for a sign-in of one of these kinds; else 401 as RFC 9470 has it.", texts, "acr"),
 				described("Issued for a sign-in that is no longer ago; else 401 as RFC 9470 has it.", g.schema(reflect.TypeFor[Duration]()), "max_age"),
-			}}}, "token"),
+			)}}, "token"),
 		}}},
 	}}}
 }

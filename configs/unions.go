@@ -253,13 +253,14 @@ func (r *Require) decode(d *decoder, n *node, path string) {
 	}
 }
 
-// decodeMap takes {groups, on_unauthenticated}, which is about sessions, or {token: {groups, scopes}}.
+// decodeMap takes conditions and on_unauthenticated, which are about sessions, or {token: {...}} with
+// conditions and scopes.
 func (r *Require) decodeMap(d *decoder, n *node, path string) {
 	if token := n.get("token"); token != nil {
 		r.Who = RequireToken
 		for _, p := range n.pairs {
 			if p.key != "token" {
-				d.report(p.pos, join(path, p.key), "cannot stand beside token: a route takes sessions or tokens; groups and scopes of tokens go below token")
+				d.report(p.pos, join(path, p.key), "cannot stand beside token: a route takes sessions or tokens; what is asked of tokens goes below token")
 			}
 		}
 		r.decodeToken(d, token, join(path, "token"))
@@ -270,8 +271,6 @@ func (r *Require) decodeMap(d *decoder, n *node, path string) {
 		sub := join(path, p.key)
 		d.mark(p.value, sub, sub)
 		switch p.key {
-		case "groups":
-			r.Groups = d.someTexts(p.value, sub)
 		case "on_unauthenticated":
 			if s, ok := d.text(p.value, sub); ok {
 				d.enum(p.value, s, sub, onUnauthenticated())
@@ -280,18 +279,18 @@ func (r *Require) decodeMap(d *decoder, n *node, path string) {
 		case "scopes":
 			d.report(p.pos, sub, "only tokens have scopes: write {token: {scopes: [...]}}")
 		default:
-			if !r.decodeLogin(d, p, sub) {
-				d.unknownKey(p, path, []string{"acr", "groups", "max_age", "on_unauthenticated", "prompt", "provider", "token"})
+			if !r.decodeLogin(d, p, sub) && !r.condition(d, p, sub) {
+				d.unknownKey(p, path, conditionKeys("acr", "max_age", "on_unauthenticated", "prompt", "provider", "token"))
 			}
 		}
 	}
 	if len(n.pairs) == 0 {
-		d.reportf(n, path, "is empty: want groups, on_unauthenticated or token")
+		d.reportf(n, path, "is empty: want groups, claims, email_domains, expr, on_unauthenticated or token")
 	}
 	if r.OnUnauthenticated == OnUnauthenticatedAllow {
 		r.Who = RequireOptional
-		if len(r.Groups) > 0 {
-			d.report(n.pos, path, "groups need somebody who is signed in: on_unauthenticated cannot be allow")
+		if r.conditional() {
+			d.report(n.pos, path, "groups, claims, email_domains and expr need somebody who is signed in: on_unauthenticated cannot be allow")
 		}
 	}
 }
@@ -309,13 +308,11 @@ func (r *Require) decodeToken(d *decoder, n *node, path string) {
 		sub := join(path, p.key)
 		d.mark(p.value, sub, sub)
 		switch p.key {
-		case "groups":
-			r.Groups = d.someTexts(p.value, sub)
 		case "scopes":
 			r.Scopes = d.someTexts(p.value, sub)
 		default:
-			if !r.decodeLogin(d, p, sub) {
-				d.unknownKey(p, path, []string{"acr", "groups", "max_age", "provider", "scopes"})
+			if !r.decodeLogin(d, p, sub) && !r.condition(d, p, sub) {
+				d.unknownKey(p, path, conditionKeys("acr", "max_age", "provider", "scopes"))
 			}
 		}
 	}
@@ -420,6 +417,7 @@ func (t Duration) String() string {
 func (r Require) Rule() (rule authn.Rule, guarded bool) {
 	rule = authn.Rule{
 		Mode: r.OnUnauthenticated, Groups: r.Groups, Scopes: r.Scopes, Providers: r.Providers, StepUp: r.StepUp,
+		Claims: r.Claims, EmailDomains: r.EmailDomains, Expr: r.Expr,
 	}
 	switch r.Who {
 	case RequireNothing:

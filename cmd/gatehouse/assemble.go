@@ -420,7 +420,7 @@ func (a *assembler) gateOptions() authn.GateOptions {
 			proxy.EventFrom(r.Context()).Note("login", "deny")
 			proxy.Deny(w, r, err)
 		},
-		Cookies: proxy.OwnCookies, RequestID: proxy.RequestID,
+		Cookies: proxy.OwnCookies, RequestID: proxy.RequestID, ClientIP: proxy.ClientIP,
 		OnIdentity: func(ctx context.Context, id *identity.Identity) {
 			event := proxy.EventFrom(ctx)
 			event.Subject, event.Session = id.Subject, id.SessionID

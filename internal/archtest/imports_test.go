@@ -99,6 +99,7 @@ func homes() []home {
 		{"github.com/caddyserver/certmagic", []string{"proxy/certs"}, nil, "certificates"},
 		{"github.com/mholt/acmez/v3", []string{"proxy/certs"}, nil, "certmagic's types"},
 		{"go.uber.org/zap", []string{"proxy/certs"}, nil, "certmagic's logger type"},
+		{"cel.dev/cel-go", []string{"authn"}, nil, "expressions of require"},
 		{"golang.org/x/time/rate", []string{"proxy/ratelimit"}, nil, "token buckets"},
 		{"golang.org/x/net", []string{"proxy", "proxy/wire", "proxy/upstream"}, anywhere, "HTTP/2 and IDNA on the data path; tests speak HTTP/2 by hand"},
 		{"golang.org/x/sync", []string{"authn"}, nil, "one refresh for many requests"},

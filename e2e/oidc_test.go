@@ -253,6 +253,9 @@ func TestRefreshAtAnotherProvider(t *testing.T) {
 			t.Errorf("round %d: a page for a group: got %s, want 200", round, resp.Status)
 		}
 	}
+	if got := p.calls(t, "grant.error"); got != 0 {
+		t.Errorf("grants that the provider refused: got %d, want none", got)
+	}
 }
 
 func TestSignOutAtAnotherProvider(t *testing.T) {

@@ -2,7 +2,7 @@
 // Argument, one JSON object: {secret, redirect, signedOut, accessTTL}, which are the client secret, the two
 // addresses to come back to, and the life of access tokens in seconds. It prints its issuer on a line when
 // it listens, and ends when its standard input does.
-import { generateKeyPairSync } from "node:crypto";
+import { createHash, generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import { Provider } from "oidc-provider";
 
@@ -12,11 +12,17 @@ const key = (kid, type, options) => ({
   ...generateKeyPairSync(type, options).privateKey.export({ format: "jwk" }), kid, use: "sig",
 });
 
-// Who may sign in as what. The development forms take any name and any password.
+// Who may sign in as what. The development forms take any name and any password; many-N has N roles that
+// nothing can compress.
 const roles = { alice: ["users", "admins"], bob: ["users"] };
+const rolesOf = (id) => {
+  const many = /^many-(\d+)$/.exec(id);
+  const role = (_, i) => createHash("sha256").update(`${id} ${i}`).digest("base64url");
+  return many ? Array.from({ length: Number(many[1]) }, role) : roles[id] ?? [];
+};
 
-// One client for each algorithm that may sign its ID tokens.
-const client = (id, algorithm) => ({
+// One client for each algorithm that may sign its ID tokens, and some that differ in other ways.
+const client = (id, algorithm, more) => ({
   client_id: id,
   client_secret: spec.secret,
   redirect_uris: [spec.redirect],
@@ -25,6 +31,7 @@ const client = (id, algorithm) => ({
   response_types: ["code"],
   token_endpoint_auth_method: "client_secret_basic",
   id_token_signed_response_alg: algorithm,
+  ...more,
 });
 
 const algorithms = ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"];
@@ -32,6 +39,10 @@ const algorithms = ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"];
 const configuration = {
   clients: [
     ...algorithms.map((a) => client(`gatehouse-${a}`, a)),
+    client("gatehouse-public", "RS256", { token_endpoint_auth_method: "none", client_secret: undefined }),
+    client("gatehouse-post", "RS256", { token_endpoint_auth_method: "client_secret_post" }),
+    client("gatehouse-pairwise", "RS256", { subject_type: "pairwise" }),
+    client("gatehouse-userinfo", "RS256", { userinfo_signed_response_alg: "ES256" }),
     {
       client_id: "machine", client_secret: spec.secret, redirect_uris: [], response_types: [],
       grant_types: ["client_credentials"], token_endpoint_auth_method: "client_secret_basic",
@@ -47,14 +58,16 @@ const configuration = {
       key("ed25519", "ed25519"),
     ],
   },
-  enabledJWA: { idTokenSigningAlgValues: algorithms },
+  enabledJWA: { idTokenSigningAlgValues: algorithms, userinfoSigningAlgValues: algorithms },
+  subjectTypes: ["public", "pairwise"],
+  pairwiseIdentifier: (_, id, { clientId }) => createHash("sha256").update(`${clientId} ${id}`).digest("hex"),
   claims: { email: ["email", "email_verified"], profile: ["name", "preferred_username"], roles: ["roles"] },
   scopes: ["openid", "offline_access", "orders.read"],
   findAccount: (_, id) => ({
     accountId: id,
     claims: () => ({
       sub: id, email: `${id}@example.com`, email_verified: true, name: id, preferred_username: id,
-      roles: roles[id] ?? [],
+      roles: rolesOf(id),
     }),
   }),
   cookies: { keys: ["a key of the tests"] },
@@ -68,6 +81,7 @@ const configuration = {
     devInteractions: { enabled: true },
     clientCredentials: { enabled: true },
     revocation: { enabled: true },
+    jwtUserinfo: { enabled: true },
     rpInitiatedLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -87,7 +101,10 @@ server.listen(0, "127.0.0.1", () => {
   const calls = {};
   provider.on("server_error", (_, err) => console.error(err));
   for (const event of ["authorization.error", "grant.error", "userinfo.error", "revocation.error", "end_session.error"]) {
-    provider.on(event, (_, err) => console.error(event, err.message, err.error_detail ?? ""));
+    provider.on(event, (_, err) => {
+      calls[event] = (calls[event] ?? 0) + 1;
+      console.error(event, err.message, err.error_detail ?? "");
+    });
   }
   const answer = provider.callback();
   server.on("request", (request, response) => {

@@ -57,11 +57,44 @@ func TestSessionAttacks(t *testing.T) {
 		}
 	})
 
+	t.Run("O16 a session of the attacker's own ends with the login that it is planted before", func(t *testing.T) {
+		planted, _ := f.session(t, "bob")
+		b := newBrowser(t, f.addr, f.pool.url)
+		resp, _ := b.open(page)
+		u, _ := url.Parse(page)
+		for part := range strings.SplitSeq(planted, "; ") {
+			name, value, _ := strings.Cut(part, "=")
+			b.client.Jar.SetCookies(u, []*http.Cookie{{Name: name, Value: value, Path: "/", Secure: true}})
+		}
+		if resp, body := b.signIn(resp.Header.Get("Location"), "alice"); resp.StatusCode != http.StatusOK {
+			t.Fatalf("sign in: %s\n%s", resp.Status, body)
+		}
+		if strings.Contains(b.cookies(page), planted) {
+			t.Error("the planted session is still in the browser")
+		}
+		if got := sendRaw(t, f.addr, appHost, get("/app/", "Cookie: "+planted)); got.status != http.StatusUnauthorized {
+			t.Errorf("the planted session: got %d, want 401", got.status)
+		}
+	})
+
 	t.Run("O18 two cookies of one name are nobody's", func(t *testing.T) {
 		name, _, _ := strings.Cut(f.alice, "=")
-		got := sendRaw(t, f.addr, appHost, get("/app/", "Accept: text/html", "Cookie: "+name+"=evil; "+f.alice))
-		if got.status != http.StatusFound || !expires(got.header, strings.TrimSuffix(name, "-0")) {
-			t.Errorf("got %d with Set-Cookie %q, want 302 and the session expired", got.status, got.header["Set-Cookie"])
+		for _, lines := range [][]string{
+			{"Cookie: " + name + "=evil; " + f.alice},
+			{"Cookie: " + f.alice + "; " + name + "=evil"},
+			{"Cookie: " + f.alice + "; " + name + "="},
+			{"Cookie: " + f.bob + "; " + f.alice},
+			{"Cookie: " + f.alice + "; " + f.alice},
+		} {
+			raw := get("/app/", append(lines, "Accept: text/html")...)
+			fields, _ := toH2(raw)
+			for proto, got := range map[string]answer{
+				"HTTP/1.1": sendRaw(t, f.addr, appHost, raw), "HTTP/2": sendH2(t, f.addr, appHost, fields, ""),
+			} {
+				if got.status != http.StatusFound || !expires(got.header, strings.TrimSuffix(name, "-0")) {
+					t.Errorf("%s in %s: got %d with Set-Cookie %q, want 302 and the session expired", lines, proto, got.status, got.header["Set-Cookie"])
+				}
+			}
 		}
 	})
 
@@ -83,16 +116,24 @@ func TestSessionAttacks(t *testing.T) {
 
 	t.Run("O26 two hundred unfinished logins leave a small cookie", func(t *testing.T) {
 		b := newBrowser(t, f.addr, f.pool.url)
+		var tabs []string
 		for n := range 200 {
-			if resp, _ := b.open(fmt.Sprintf("%s%d", page, n)); resp.StatusCode != http.StatusFound {
+			resp, _ := b.open(fmt.Sprintf("%s%d", page, n))
+			if resp.StatusCode != http.StatusFound {
 				t.Fatalf("navigation %d: %s", n, resp.Status)
 			}
+			tabs = append(tabs, resp.Header.Get("Location"))
 		}
 		if got := b.cookies(page); len(got) > 4096 || strings.Count(got, "; ") > 5 {
 			t.Errorf("Cookie: %d bytes, %q", len(got), got)
 		}
 		if resp, body := b.signIn(page+"last", "alice"); resp.StatusCode != http.StatusOK {
 			t.Errorf("the last tab cannot finish: %s\n%s", resp.Status, body)
+		}
+		for _, n := range []int{0, 1, 57, 120, 194, 198} {
+			if resp, body := b.follow(tabs[n]); resp.StatusCode != http.StatusOK || resp.Request.URL.String() != fmt.Sprintf("%s%d", page, n) {
+				t.Errorf("tab %d: got %s of %s, want its own page\n%s", n, resp.Status, resp.Request.URL, body)
+			}
 		}
 	})
 

@@ -457,10 +457,11 @@ func sessionName(t *testing.T, h http.Header) string {
 
 // expires says whether every shard of the session called base is expired by h.
 func expires(h http.Header, base string) bool {
+	gone := 0
 	for _, c := range (&http.Response{Header: h}).Cookies() {
-		if c.Name == base+"-0" && c.MaxAge < 0 {
-			return true
+		if rest, found := strings.CutPrefix(c.Name, base+"-"); found && rest >= "0" && rest <= "3" && c.MaxAge < 0 {
+			gone++
 		}
 	}
-	return false
+	return gone == 4
 }

@@ -36,6 +36,24 @@ type signingKey struct {
 	origin  string            // for people: where the key is from
 }
 
+// NewKey makes a key for AssertionConfig.Keys: the private key in PEM (PKCS #8), which is a secret, and
+// the kid that it will have.
+func NewKey() (private []byte, kid string, err error) {
+	made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, "", fmt.Errorf("make a key: %w", err)
+	}
+	key, err := newSigningKey(made)
+	if err != nil {
+		return nil, "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(made)
+	if err != nil {
+		return nil, "", fmt.Errorf("encode the key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), key.kid, nil
+}
+
 // isInlinePEM reports whether an entry of AssertionConfig.Keys is a key and not the name of its file.
 func isInlinePEM(source string) bool {
 	return strings.HasPrefix(strings.TrimSpace(source), pemBegin)

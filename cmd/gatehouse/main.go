@@ -25,6 +25,7 @@ type commands struct {
 	Dev     devCommand     `cmd:"" help:"Run a working front door on https://localhost:8443 with nothing else installed."`
 	Pool    poolCommand    `cmd:"" help:"Run the development user pool as a process of its own."`
 	Health  healthCommand  `cmd:"" help:"Ask a running Gatehouse on this machine whether it is ready."`
+	Keys    keysCommand    `cmd:"" help:"Make keys that sign assertions, and list those that a configuration publishes."`
 	Version versionCommand `cmd:"" help:"Print the versions of Gatehouse, its engine and its rules."`
 }
 

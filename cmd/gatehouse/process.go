@@ -24,7 +24,7 @@ import (
 type processOptions struct {
 	load   func() (*configs.Config, error)
 	reload <-chan os.Signal
-	watch  []string // files whose change reloads
+	watch  []string // files whose change reloads, and with them the files that the configuration names
 	quiet  bool     // no record of requests that went well
 	// sockets are taken over instead of opened where they have the name; nil inherits systemd's.
 	sockets *sockets
@@ -49,6 +49,7 @@ type process struct {
 	redirect *wire.Server   // port 80
 	ledger   *ledger.File   // who has signed out; nil while nobody can sign in
 	side     []*http.Server // admin and keys: they answer until the drain is over
+	watching *watcher
 
 	mu      sync.Mutex // guards what follows; only the reload loop writes it
 	cfg     *configs.Config
@@ -65,9 +66,9 @@ type process struct {
 func runProcess(ctx context.Context, env *environment, opts processOptions) error {
 	p := newProcess(env, opts)
 	// Watching begins before the first load, so that no change falls between the two.
-	changed, stopWatching := watch(opts.watch, p.observer)
-	defer stopWatching()
-	cfg, err := opts.load()
+	p.watching = watch(opts.watch, p.observer)
+	defer p.watching.stop()
+	cfg, err := p.load()
 	if err != nil {
 		return err
 	}
@@ -84,12 +85,12 @@ func runProcess(ctx context.Context, env *environment, opts processOptions) erro
 	case <-ctx.Done():
 	}
 	notifySystemd(stateReady)
-	p.loop(ctx, changed)
+	p.loop(ctx, p.watching.changed)
 	return p.stop()
 }
 
 func newProcess(env *environment, opts processOptions) *process {
-	p := &process{opts: opts, observer: newObserver(env.stdout), draining: make(chan struct{}), stopped: make(chan struct{}), attempted: make(chan struct{})}
+	p := &process{opts: opts, observer: newObserver(env.stdout), watching: &watcher{}, draining: make(chan struct{}), stopped: make(chan struct{}), attempted: make(chan struct{})}
 	p.observer.quiet.Store(opts.quiet)
 	relaxGC()
 	return p
@@ -445,9 +446,19 @@ func (p *process) reload(ctx context.Context) {
 	p.observer.swapped(next.generation.ID())
 }
 
+// load loads the configuration and watches the files that it names. What was read of a file before it was watched
+// is read again, so that no change falls between the two.
+func (p *process) load() (*configs.Config, error) {
+	cfg, err := p.opts.load()
+	if err == nil && p.watching.with(cfg.Files()) {
+		return p.opts.load()
+	}
+	return cfg, err
+}
+
 // prepare does everything of a reload that can fail without a trace.
 func (p *process) prepare(ctx context.Context) (*assembled, *configs.Config, error) {
-	cfg, err := p.opts.load()
+	cfg, err := p.load()
 	if err != nil {
 		return nil, nil, err
 	}

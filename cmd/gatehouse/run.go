@@ -15,7 +15,7 @@ import (
 // runCommand is the front door itself.
 type runCommand struct {
 	Config string `short:"c" default:"/etc/gatehouse/gatehouse.yaml" help:"The configuration file."`
-	Watch  bool   `help:"Reload when the file changes, beside SIGHUP."`
+	Watch  bool   `help:"Reload when the file changes, or a secret or key file that it names, beside SIGHUP."`
 	Quiet  bool   `short:"q" help:"Write no event for requests that went well; they are counted all the same."`
 }
 

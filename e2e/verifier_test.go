@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,7 @@ func (v verification) verify(t *testing.T, env ...string) verdict {
 // segment decodes one part of a token, padded or not.
 func segment(t *testing.T, token string, i int) (fields map[string]any) {
 	t.Helper()
-	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.Split(token, ".")[i], "="))
+	raw, err := decodeSegment(token, i)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +67,14 @@ func segment(t *testing.T, token string, i int) (fields map[string]any) {
 		t.Fatal(err)
 	}
 	return fields
+}
+
+func decodeSegment(token string, i int) ([]byte, error) {
+	parts := strings.Split(token, ".")
+	if i >= len(parts) {
+		return nil, fmt.Errorf("want a token, got %d parts", len(parts))
+	}
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[i], "="))
 }
 
 func TestAWSVerifierAcceptsTheAssertion(t *testing.T) {

@@ -199,7 +199,7 @@ func (g *Gate) forbidden(r *http.Request, host string, id *identity.Identity, l 
 		e.Reason = ReasonEmailNotVerified
 		e.public = fmt.Sprintf("You are signed in as %s, and nobody has verified that this e-mail address is yours, which this page asks for.", e.account)
 	}
-	e.signOut = g.providers.paths().signOut
+	e.signOut = g.providers.switchPath(r, host)
 	return e
 }
 

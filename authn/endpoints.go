@@ -133,7 +133,11 @@ func (e *endpoints) returnPath(query string) string {
 	if err != nil || len(values["rd"]) != 1 {
 		return "/"
 	}
-	back := SafeReturn(values["rd"][0])
+	return e.notOurs(SafeReturn(values["rd"][0]))
+}
+
+// notOurs returns back, or "/" when it is one of our own endpoints.
+func (e *endpoints) notOurs(back string) string {
 	p, _, _ := strings.Cut(back, "?")
 	if plain, err := url.PathUnescape(p); err == nil {
 		p = plain
@@ -155,10 +159,11 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host := canonicalHost(r.Host)
+	next := e.switching(r)
 	if r.Method == http.MethodHead || !ownRequest(r, host) {
 		page{
 			Title: "Sign out?", Text: []string{"You are about to sign out of " + host + "."},
-			Label: "Sign out", Href: e.providers.paths().signOut, QuietLabel: "Stay signed in", QuietHref: "/",
+			Label: "Sign out", Href: e.providers.signOutPath(next), QuietLabel: "Stay signed in", QuietHref: "/",
 		}.write(w, r, http.StatusOK)
 		return
 	}
@@ -167,6 +172,7 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Set-Cookie", line)
 	}
 	w.Header().Add("Set-Cookie", setCookie(e.sessions.set.cookie, "", 0, e.sessions.set.sameSite))
+	w.Header().Add("Set-Cookie", e.sessions.switchCookie(next))
 	if line, err := e.sessions.setPending(host, nil); err == nil {
 		w.Header().Add("Set-Cookie", line)
 	}
@@ -230,6 +236,11 @@ func (e *endpoints) end(r *http.Request, host string) (out Logout, p *Provider, 
 
 func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
 	if !allow(w, r, http.MethodGet, http.MethodHead) {
+		return
+	}
+	if back := e.switched(r); back != "" && navigation(r) {
+		w.Header().Add("Set-Cookie", e.sessions.switchCookie(""))
+		redirect(w, r, e.switchSignIn(back))
 		return
 	}
 	page{

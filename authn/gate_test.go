@@ -157,10 +157,10 @@ func TestForbiddenNamesTheAccount(t *testing.T) {
 	if !errors.As(err, &e) || e.HTTPStatus() != 403 || e.Account() != "alice@example.com" || !strings.Contains(e.Public(), "alice@example.com") {
 		t.Fatalf("got %v", err)
 	}
-	if f := e.Fields(); f["account"] != e.Account() || f["sign_out"] != "/oauth2/sign_out" || f["reason"] != ReasonForbidden {
+	if f := e.Fields(); f["account"] != e.Account() || f["sign_out"] != "/oauth2/sign_out?sign_in=%2Fadmin%2Fx" || f["reason"] != ReasonForbidden {
 		t.Errorf("fields: got %v", f)
 	}
-	if label, href := e.Action(); label == "" || href != "/oauth2/sign_out" {
+	if label, href := e.Action(); label == "" || href != "/oauth2/sign_out?sign_in=%2Fadmin%2Fx" {
 		t.Errorf("action: got %q %q", label, href)
 	}
 	if _, err := s.gate(Rule{Scopes: []string{"admin"}}).Check(r); !errors.As(err, &e) || e.HTTPStatus() != 403 {

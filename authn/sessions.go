@@ -134,14 +134,14 @@ func (s *Sessions) shardName(i int) string { return s.set.cookie + "-" + string(
 func (s *Sessions) loginName() string { return s.set.cookie + "-login" }
 
 // OwnCookie says whether a cookie is one of ours, in any case: a shard of the session, the login
-// cookie, or the bare name. Such cookies are taken out of the request before anybody else reads it.
+// cookie, the one that outlives a sign-out, or the bare name. Such cookies are taken out of the request before anybody else reads it.
 func (s *Sessions) OwnCookie(name string) bool {
 	n := len(s.set.cookie)
 	if len(name) < n || !strings.EqualFold(name[:n], s.set.cookie) {
 		return false
 	}
 	switch rest := name[n:]; {
-	case rest == "", strings.EqualFold(rest, "-login"):
+	case rest == "", strings.EqualFold(rest, "-login"), strings.EqualFold(rest, "-switch"):
 		return true
 	case len(rest) == 2:
 		return rest[0] == '-' && rest[1] >= '0' && rest[1] <= '9'

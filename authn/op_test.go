@@ -399,6 +399,7 @@ type stack struct {
 	t         *testing.T
 	cfg       Config
 	provider  *Provider
+	several   Providers // in place of provider
 	sessions  *Sessions
 	gw        *httptest.Server
 	timeout   time.Duration // of the gateway's calls
@@ -460,7 +461,12 @@ func (s *stack) connect() {
 	s.t.Cleanup(s.gw.Close)
 }
 
-func (s *stack) providers() Providers { return Providers{s.provider} }
+func (s *stack) providers() Providers {
+	if s.several != nil {
+		return s.several
+	}
+	return Providers{s.provider}
+}
 
 func (s *stack) gate(rule Rule) *Gate {
 	return NewGate(s.providers(), s.sessions, rule, GateOptions{

@@ -1,0 +1,53 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gatehouse/headers"
+)
+
+func TestFilesAreThoseThatTheConfigurationReads(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key, _, err := headers.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"gatehouse.yaml": `
+listen: {https: ":443"}
+tls: {local: true}
+secret: ${file:secrets/master}
+login: {oidc: {issuer: "https://id.example.com", client_id: x, client_secret: "${file:` + dir + `/client}"}}
+assertion: {keys: [keys/new.pem, "` + dir + `/old.pem", "${file:inline.pem}"]}
+upstreams: {app: http://10.0.1.10:8080}
+routes:
+  - {match: "*", to: app, require: signed-in}
+`,
+		"secrets/master": "0123456789abcdef0123456789abcdef\n", "client": "0123456789abcdef0123456789abcdef",
+		"inline.pem": string(key),
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, err := LoadFile(filepath.Join(dir, "gatehouse.yaml"), LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, name := range []string{"client", "inline.pem", "keys/new.pem", "old.pem", "secrets/master"} {
+		want = append(want, filepath.Join(dir, name))
+	}
+	if diff := cmp.Diff(cfg.Files(), want); diff != "" {
+		t.Errorf("files (-got +want):\n%s", diff)
+	}
+}

@@ -29,6 +29,18 @@ const (
 	ReasonTooLarge             = "AuthUserinfoResponseSizeExceeded"
 	ReasonUnhandled            = "AuthUnhandledException"
 
+	// ALB's of jwt-validation, for routes that have its manners.
+	ReasonTokenAbsent    = "JWTHeaderNotPresent"
+	ReasonTokenFormat    = "JWTRequestFormatInvalid"
+	ReasonTokenSignature = "JWTSignatureValidationError"
+	ReasonClaimAbsent    = "JWTClaimNotPresent"
+	ReasonClaimFormat    = "JWTClaimFormatInvalid"
+	ReasonClaimValue     = "JWTClaimValueInvalid"
+	ReasonKeysTimeout    = "JWKSRequestTimeout"
+	ReasonKeysTooLarge   = "JWKSResponseSizeExceeded"
+	ReasonKeysFailed     = "JWKSRequestFailed"
+	ReasonKeysInvalid    = "JWKSResponseInvalid"
+
 	// These have no counterpart in AWS's list.
 	ReasonBadRequest          = "AuthBadRequest"          // a parameter or header is repeated or malformed
 	ReasonProviderError       = "AuthProviderError"       // the provider came back with error=

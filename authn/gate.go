@@ -102,6 +102,9 @@ type GateOptions struct {
 	Now func() time.Time
 	// ClientIP is who makes a request, for expressions; nil leaves request.client empty.
 	ClientIP func(*http.Request) netip.Addr
+	// Tokens says whose bearer tokens are taken with ModeToken; when it names nobody, those of the
+	// providers.
+	Tokens Tokens
 }
 
 // Gate lets requests pass that satisfy a rule. It is safe for concurrent use.
@@ -117,15 +120,24 @@ type Gate struct {
 // NewGate returns a gate; there is one for each route and generation. Of the providers
 // there is one at least, also those that the route does not take: their sessions are known here too.
 // A rule that does not validate lets nobody pass.
+// With ModeToken and issuers there need be neither providers nor sessions.
 func NewGate(ps Providers, s *Sessions, rule Rule, opts GateOptions) *Gate {
 	if opts.Cookies == nil {
 		opts.Cookies = (*http.Request).Cookies
 	}
-	if opts.Now == nil {
+	if opts.Now == nil && s != nil {
 		opts.Now = s.now
+	} else if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	if opts.Tokens.Issuers == nil && opts.Tokens.Logins == nil {
+		opts.Tokens.Logins = ps
 	}
 	g := &Gate{providers: ps, sessions: s, rule: rule, opts: opts}
 	g.cond, g.broken = rule.compile()
+	if rule.Mode == ModeToken && opts.Tokens.Compat != "" && g.broken == nil {
+		g.cond.scopes = nil // a matter of the dialect, which has looked at them before
+	}
 	return g
 }
 
@@ -157,11 +169,7 @@ func (g *Gate) Check(r *http.Request) (Decision, error) {
 }
 
 func (g *Gate) checkToken(r *http.Request) (*identity.Identity, error) {
-	raw, refusal := bearerToken(r.Header)
-	if refusal != nil {
-		return nil, refusal
-	}
-	id, err := g.providers.bearer(r.Context(), raw, g.rule.Providers, canonicalHost(r.Host))
+	id, err := g.opts.Tokens.check(r, g.rule.Scopes, g.rule.Providers)
 	if err != nil {
 		return nil, err
 	}
@@ -303,6 +311,10 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err er
 		err = beginErr
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
+		if g.rule.Mode == ModeToken && g.opts.Tokens.Compat == CompatAPIGateway {
+			g.answerAPIGateway(w, r, e)
+			return
+		}
 		e.Header(w.Header())
 	}
 	g.opts.Deny(w, r, err)

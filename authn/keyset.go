@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -24,7 +26,13 @@ const (
 	refetchInterval = 10 * time.Second
 	// keyLife is when the keys are fetched again although every id is known, so that a key that
 	// the provider has withdrawn stops working here too.
-	keyLife    = time.Hour
+	keyLife = time.Hour
+	// staleInterval is the least time between two such fetches while they fail: each holds up the
+	// request that makes it, and there is nothing that it waits for.
+	staleInterval = time.Minute
+	// maxKeyAge is how long keys stay good that the provider has not shown again: an outage passes
+	// unnoticed, and keys that somebody keeps us from seeing withdrawn do not work for ever.
+	maxKeyAge  = 7 * 24 * time.Hour
 	maxKeys    = 100
 	minRSABits = 2048
 )
@@ -39,10 +47,23 @@ type keySet struct {
 
 	mu      sync.Mutex
 	keys    []publicKey
-	tried   time.Time     // of the last fetch
-	fetched time.Time     // of the last fetch that succeeded
-	flight  chan struct{} // closed when the fetch under way is over; nil when none is
+	sum     [sha256.Size]byte // of the set as it was sent
+	tried   time.Time         // of the last fetch
+	failed  error             // of the last fetch; nil when it succeeded
+	flight  chan struct{}     // closed when the fetch under way is over; nil when none is
+	fetched atomic.Int64      // of the last fetch that succeeded, as Unix nanoseconds
+	// generation counts the sets that differ. What an earlier one has verified is verified again.
+	generation atomic.Uint64
 }
+
+// A keysError says that the keys cannot be had, so that it is open whether a token is good.
+type keysError struct {
+	reason string // as an Application Load Balancer calls it
+	err    error
+}
+
+func (e *keysError) Error() string { return e.err.Error() }
+func (e *keysError) Unwrap() error { return e.err }
 
 type publicKey struct {
 	id  string
@@ -104,17 +125,43 @@ func (k *keySet) find(ctx context.Context, head header) ([]publicKey, error) {
 	if len(found) > 0 && !stale {
 		return found, nil
 	}
-	fetchErr := k.refetch(ctx, len(found) == 0)
+	waitErr := k.refetch(ctx, len(found) == 0)
 	if again, _ := k.lookup(head); len(again) > 0 {
 		return again, nil
 	}
-	if fetchErr != nil {
-		return nil, fmt.Errorf("key %q is unknown, and %w", clip(head.kid, 40), fetchErr)
+	if waitErr == nil {
+		waitErr = k.failure()
+	}
+	if waitErr != nil {
+		return nil, fmt.Errorf("key %q is unknown, and %w", clip(head.kid, 40), waitErr)
 	}
 	return nil, fmt.Errorf("key %q is unknown", clip(head.kid, 40))
 }
 
+// failure returns why the last fetch failed, or nil.
+func (k *keySet) failure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.failed
+}
+
+// age is how long ago the provider has shown its keys.
+func (k *keySet) age() time.Duration { return k.now().Sub(time.Unix(0, k.fetched.Load())) }
+
+// confirm fetches the keys again when that is due, and says whether the set is still that of this
+// generation: if so, what it has verified needs no second look. It costs nothing otherwise.
+func (k *keySet) confirm(ctx context.Context, generation uint64) bool {
+	if k.age() > keyLife {
+		_ = k.refetch(ctx, false) // an outage is told where it matters
+	}
+	return k.generation.Load() == generation && k.age() <= maxKeyAge
+}
+
 func (k *keySet) lookup(head header) (found []publicKey, stale bool) {
+	age := k.age()
+	if age > maxKeyAge {
+		return nil, true
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, c := range k.keys {
@@ -125,7 +172,7 @@ func (k *keySet) lookup(head header) (found []publicKey, stale bool) {
 	if !head.hasKid && len(found) > 1 {
 		found = nil // which one is anybody's guess
 	}
-	return found, k.now().Sub(k.fetched) > keyLife
+	return found, age > keyLife
 }
 
 // first gets the set before there is anybody to ask for it. It does not count as one of the fetches that
@@ -155,7 +202,11 @@ func (k *keySet) refetch(ctx context.Context, wait bool) error {
 			return ctx.Err()
 		}
 	}
-	if since := k.now().Sub(k.tried); since >= 0 && since < refetchInterval {
+	interval := refetchInterval
+	if !wait && k.failed != nil {
+		interval = staleInterval
+	}
+	if since := k.now().Sub(k.tried); since >= 0 && since < interval {
 		k.mu.Unlock()
 		return nil
 	}
@@ -170,38 +221,52 @@ func (k *keySet) fetchLocked(ctx context.Context) error {
 	k.mu.Unlock()
 
 	var keys []publicKey
+	var sum [sha256.Size]byte
 	err := errors.New("fetching keys: interrupted")
 	defer func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if err == nil {
-			k.keys, k.fetched = keys, k.now()
+			if k.fetched.Swap(k.now().UnixNano()) == 0 || sum != k.sum {
+				k.keys, k.sum = keys, sum
+				k.generation.Add(1)
+			}
 		}
-		k.flight = nil
+		k.failed, k.flight = err, nil
 		close(flight)
 	}()
-	keys, err = k.fetch(context.WithoutCancel(ctx))
+	keys, sum, err = k.fetch(context.WithoutCancel(ctx))
 	return err
 }
 
-func (k *keySet) fetch(ctx context.Context) ([]publicKey, error) {
+func (k *keySet) fetch(ctx context.Context) (keys []publicKey, sum [sha256.Size]byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
 	if err != nil {
-		return nil, err
+		return nil, sum, err
 	}
 	r.Header.Set("Accept", "application/json, application/jwk-set+json")
 	a, err := do(k.client, r)
 	if err != nil {
-		return nil, fmt.Errorf("fetching keys: %w", err)
+		return nil, sum, &keysError{fetchReason(err), fmt.Errorf("fetching keys: %w", err)}
 	}
 	if a.status != http.StatusOK {
-		return nil, fmt.Errorf("fetching keys: %s: status %d", k.url, a.status)
+		return nil, sum, &keysError{ReasonKeysFailed, fmt.Errorf("fetching keys: %s: status %d", k.url, a.status)}
 	}
-	keys, err := parseKeys(a.body)
-	if err != nil {
-		return nil, fmt.Errorf("fetching keys: %s: %w", k.url, err)
+	if keys, err = parseKeys(a.body); err != nil {
+		return nil, sum, &keysError{ReasonKeysInvalid, fmt.Errorf("fetching keys: %s: %w", k.url, err)}
 	}
-	return keys, nil
+	return keys, sha256.Sum256(a.body), nil
+}
+
+func fetchReason(err error) string {
+	var timeout interface{ Timeout() bool }
+	switch {
+	case tooLarge(err):
+		return ReasonKeysTooLarge
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return ReasonKeysTimeout
+	}
+	return ReasonKeysFailed
 }
 
 // parseKeys reads a JWK set (RFC 7517). Keys that are not for verifying signatures, not public, too

@@ -2,9 +2,7 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -15,12 +13,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/oauth2"
-
-	"gatehouse/authn/identity"
 )
-
-// maxTokens bounds the cache of verified bearer tokens, in bytes of token and claims.
-const maxTokens = 32 << 20
 
 // Provider is the identity provider of one login section: Cognito or an OpenID provider. It is safe
 // for concurrent use.
@@ -31,7 +24,7 @@ type Provider struct {
 	timeout time.Duration // of one call
 	now     func() time.Time
 	live    atomic.Pointer[connection]
-	tokens  *cache[[sha256.Size]byte, *identity.Identity]
+	access  *TokenIssuer // of the access tokens that others bring
 	// down is the Unix time until which refreshes are not tried, after one that got no answer; 0
 	// when the last one did.
 	down atomic.Int64
@@ -88,11 +81,12 @@ func NewNamedProvider(cfg NamedConfig, opts ProviderOptions) (*Provider, error) 
 	}
 	p := &Provider{
 		set: set, mark: set.mark(), client: newClient(roots, opts.Timeout), timeout: opts.Timeout, now: opts.Now,
-		tokens: newCache[[sha256.Size]byte, *identity.Identity](maxTokens), idTokenClaims: opts.IDTokenClaims,
+		idTokenClaims: opts.IDTokenClaims,
 	}
 	if p.now == nil {
 		p.now = time.Now
 	}
+	p.access = newTokenIssuer(set.accessTokens(), p.client, p.now, maxTokens)
 	return p, nil
 }
 
@@ -116,6 +110,7 @@ func (p *Provider) Connect(ctx context.Context) error {
 		return fmt.Errorf("provider %s: %w", p.set.issuer, err)
 	}
 	p.live.Store(c)
+	p.access.keys.Store(c.keys)
 	return nil
 }
 
@@ -132,15 +127,11 @@ type metadata struct {
 func (p *Provider) discover(ctx context.Context) (*connection, error) {
 	op, err := oidc.NewProvider(ctx, p.set.issuer)
 	if err != nil {
-		var mismatch *oidc.IssuerMismatchError
-		if errors.As(err, &mismatch) {
-			return nil, fmt.Errorf("discovery: issuer: want %q, got %q", p.set.issuer, clip(mismatch.Discovered, 200))
-		}
-		return nil, fmt.Errorf("discovery: %s", clip(err.Error(), 300)) // it may quote the whole answer
+		return nil, discoveryError(p.set.issuer, err)
 	}
 	var m metadata
 	if err := op.Claims(&m); err != nil {
-		return nil, fmt.Errorf("discovery: %s", clip(err.Error(), 300))
+		return nil, discoveryError(p.set.issuer, err)
 	}
 	c := &connection{
 		userinfo: op.UserInfoEndpoint(), revocation: m.Revocation, endSession: m.EndSession, issParam: m.IssParam,
@@ -153,7 +144,7 @@ func (p *Provider) discover(ctx context.Context) (*connection, error) {
 		c.cognitoEndpoints(p.set.domain)
 	}
 	c.oauth.Endpoint.AuthStyle = p.set.authStyle
-	algs := p.algorithms(m.Algorithms)
+	algs := announcedAlgorithms(p.set.cognito, m.Algorithms)
 	c.keys = &keySet{url: m.JWKS, client: p.client, now: p.now, algs: algs}
 	c.verifier = oidc.NewVerifier(p.set.issuer, c.keys, &oidc.Config{
 		SkipClientIDCheck:    true, // token.go looks at aud, azp and client_id itself
@@ -193,25 +184,6 @@ func (c *connection) check() error {
 		}
 	}
 	return nil
-}
-
-// algorithms pins what may sign: RS256 for Cognito, otherwise what discovery announces of the
-// asymmetric ones. Never "none" and never HS*, whatever is announced.
-func (p *Provider) algorithms(announced []string) []jose.SignatureAlgorithm {
-	known := []jose.SignatureAlgorithm{
-		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512,
-		jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-	}
-	var algs []jose.SignatureAlgorithm
-	for _, alg := range known {
-		if !p.set.cognito && slices.Contains(announced, string(alg)) {
-			algs = append(algs, alg)
-		}
-	}
-	if len(algs) == 0 {
-		algs = []jose.SignatureAlgorithm{jose.RS256}
-	}
-	return algs
 }
 
 func algNames(algs []jose.SignatureAlgorithm) []string {

@@ -1,12 +1,7 @@
 package authn
 
 import (
-	"context"
 	"crypto/sha256"
-	"fmt"
-	"strings"
-
-	"gatehouse/authn/identity"
 )
 
 // Providers are the identity providers of one login section, one at least. All have the same paths.
@@ -48,44 +43,3 @@ func (ps Providers) of(sess *session) *Provider { return ps.marked(sess.provider
 
 // begun returns the provider at which a login was begun, or nil when it is not there any more.
 func (ps Providers) begun(l *pendingLogin) *Provider { return ps.marked(l.provider) }
-
-// bearer returns the identity that an access token proves to one of the providers that the route takes.
-// Which of them is asked says the token, before anything in it is believed, so that nobody's keys are
-// fetched for a token of somebody else.
-func (ps Providers) bearer(ctx context.Context, raw string, names []string, host string) (*identity.Identity, error) {
-	if len(ps) == 1 {
-		return ps[0].bearer(ctx, raw)
-	}
-	issuer := claimedIssuer(raw)
-	var refusal error = invalidToken(fmt.Errorf("iss: %q is not taken here", clip(issuer, 200)))
-	for _, p := range ps {
-		if p.set.issuer != issuer || !ps.takes(p, names, host) {
-			continue
-		}
-		id, err := p.bearer(ctx, raw)
-		if err == nil {
-			return id, nil
-		}
-		refusal = err
-	}
-	return nil, refusal
-}
-
-// claimedIssuer returns what a token says its issuer is, unverified.
-func claimedIssuer(raw string) string {
-	if len(raw) > maxToken {
-		return ""
-	}
-	_, rest, _ := strings.Cut(raw, ".")
-	segment, _, _ := strings.Cut(rest, ".")
-	payload, err := decodeSegment(segment)
-	if err != nil {
-		return ""
-	}
-	members, err := parseObject(payload)
-	if err != nil {
-		return ""
-	}
-	issuer, _ := members.text("iss")
-	return issuer
-}

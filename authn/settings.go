@@ -95,6 +95,17 @@ type settings struct {
 
 type param struct{ name, value string }
 
+// accessTokens is what the access tokens of the same issuer must be like.
+func (s *settings) accessTokens() issuerSettings {
+	set := issuerSettings{
+		issuer: s.issuer, cognito: s.cognito, clientID: s.clientID, audience: s.audience, groupsClaim: s.groupsClaim,
+	}
+	if s.cognito {
+		set.clients = s.clients
+	}
+	return set
+}
+
 // resolve is resolveAll for the single form.
 func (c Config) resolve(report func(field, msg string)) settings {
 	s := c.resolvePaths(report)

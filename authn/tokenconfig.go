@@ -109,6 +109,19 @@ func SameIssuer(issuer string) string {
 	return strings.ToLower(scheme+"://"+host) + "/" + strings.TrimSuffix(path, "/")
 }
 
+// Issuer returns the issuer of the provider's tokens; "" where the configuration does not say.
+func (c ProviderConfig) Issuer() string {
+	var s settings
+	silent := func(string, string) {} // what is wrong with it is told elsewhere
+	switch {
+	case c.Cognito != nil:
+		c.Cognito.resolve(&s, silent)
+	case c.OIDC != nil:
+		s.issuer = c.OIDC.Issuer
+	}
+	return s.issuer
+}
+
 // issuerSettings is what tokens of one issuer must be like, parsed.
 type issuerSettings struct {
 	issuer      string
@@ -136,7 +149,7 @@ func (c TokenIssuerConfig) resolve(report func(field, msg string)) issuerSetting
 	s := issuerSettings{
 		issuer: c.Issuer, jwks: c.JWKSURI, ca: c.CA, clients: c.ClientIDs, audience: c.Audience,
 		anyAudience: c.InsecureAnyAudience, claims: c.Claims, groupsClaim: c.GroupsClaim,
-		cognito: strings.HasPrefix(c.Issuer, "https://cognito-idp."),
+		cognito: strings.HasPrefix(c.Issuer, "https://cognito-idp.") || strings.HasPrefix(c.Issuer, "https://issuer-cognito-idp."),
 	}
 	c.checkIssuer(report)
 	notEmpty(report, "audience", c.Audience)

@@ -94,6 +94,7 @@ func (c *Config) checkSections(d *decoder) {
 	if c.Login != nil {
 		d.section("login", *c.Login)
 	}
+	c.checkTokens(d)
 	c.checkWAF(d)
 	for name, limit := range c.Limits {
 		d.section("limits."+name, limit)
@@ -263,6 +264,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 	c.checkTo(d, r, path)
 	r.Require.check(d, path+".require")
 	c.checkProviders(d, r, path)
+	c.checkRouteTokens(d, r, path)
 	for j, name := range r.Limit {
 		at := fmt.Sprintf("%s.limit[%d]", path, j)
 		limit, ok := c.Limits[name]
@@ -276,7 +278,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 			d.fault(at, fmt.Sprintf("%q is named twice", name))
 		}
 	}
-	if r.Require.Who != "" && r.Require.Who != RequireNothing && c.Login == nil && !d.reported["login"] {
+	if who := r.Require.Who; who != "" && who != RequireNothing && who != RequireToken && c.Login == nil && !d.reported["login"] {
 		d.fault(path+".require", fmt.Sprintf("%s needs somebody to ask who people are: there is no login", r.Require.Who))
 	}
 	for _, p := range c.tokenParts(r) {

@@ -25,6 +25,8 @@ type Config struct {
 	TLS certs.Config `yaml:"tls"`
 	// Login is how people sign in. Without it routes can only require nothing.
 	Login *authn.Config `yaml:"login"`
+	// Tokens says whose bearer tokens routes take beside the login's own.
+	Tokens authn.TokensConfig `yaml:"tokens"`
 	// Secret is the master secret from which the keys of sessions and assertions are derived, 32
 	// characters at least. Default: the login's client_secret, so that a single secret is enough;
 	// changing that one then ends every session.
@@ -113,7 +115,12 @@ type Route struct {
 	WebSocket *bool `yaml:"websocket"`
 	// Compat is "aws" or "off"; default the one at the top. aws sets waf.body_limit to 8KiB and
 	// waf.oversize to partial where neither the route nor the top says either: AWS WAF on an ALB
-	// does not see the rest of a body.
+	// does not see the rest of a body. On routes with require: token, aws is ALB's jwt-validation (RS256;
+	// iss and exp are required, a scope that is missing is 401, and keys that cannot be had are 500 or
+	// 562), and "api-gateway" is the JWT authorizer of an HTTP API (RS256 to RS512; audience and
+	// client_ids are one list, of which aud decides where there is one; any one of the scopes is enough; no
+	// leeway for clocks; a token without "Bearer" is taken; its answers). With both, as with AWS, the
+	// upstream gets the token and no assertion.
 	Compat string `yaml:"compat"`
 }
 
@@ -189,6 +196,8 @@ type Require struct {
 	EmailDomains []string
 	// Expr is a CEL expression that must be true.
 	Expr string
+	// Issuers are the names of those whose tokens are taken; empty means everybody's.
+	Issuers []string
 }
 
 // Size is a number of bytes.

@@ -65,7 +65,7 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 	if r.Assertion == nil {
 		r.Assertion = &headers.RouteAssertionConfig{}
 	}
-	r.Compat = cmp.Or(r.Compat, c.Compat, "off")
+	r.Compat = cmp.Or(r.Compat, c.Compat, compatOff)
 	*r.WAF = mergeWAF(c.WAF, *r.WAF)
 	if r.Compat == "aws" && r.WAF.BodyLimit == "" && r.WAF.Oversize == "" {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize
@@ -81,6 +81,7 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 
 // The values of compat: aws. Where they differ from this program's defaults, ours are the safer.
 const (
+	compatOff    = "off"                     // nothing of what follows
 	awsCookie    = "AWSELBAuthSessionCookie" // ELB user guide, SessionCookieName
 	awsTimeout   = "168h"                    // SessionTimeout, 604800 s
 	awsScope     = "openid"                  // Scope
@@ -169,6 +170,10 @@ func (c *Config) eachFile(f func(*string)) {
 	}
 	for i := range c.Assertion.Keys {
 		f(&c.Assertion.Keys[i])
+	}
+	for name, issuer := range c.Tokens.Issuers {
+		f(&issuer.CA)
+		c.Tokens.Issuers[name] = issuer
 	}
 	for name, up := range c.Upstreams {
 		f(&up.TLS.CA)

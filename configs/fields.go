@@ -45,7 +45,7 @@ func accepted(t reflect.Type, key string) []string {
 	case Config, Route:
 		if key == "compat" {
 			if t == reflect.TypeFor[Route]() {
-				return []string{"aws", "off"}
+				return []string{"aws", "api-gateway", "off"}
 			}
 			return []string{"aws"}
 		}
@@ -85,6 +85,10 @@ func accepted(t reflect.Type, key string) []string {
 	case authn.CognitoConfig:
 		if key == "issuer" {
 			return []string{"original", "updated"}
+		}
+	case authn.ClaimConfig:
+		if key == "format" {
+			return []string{authn.FormatString, authn.FormatArray, authn.FormatSpaces}
 		}
 	case authn.SessionConfig:
 		switch key {

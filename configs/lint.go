@@ -32,6 +32,7 @@ func lint(c *Config, d *decoder) Problems {
 		}
 	}
 	lintUnused(c, say)
+	lintTokens(c, d, say)
 	for i := range c.Routes {
 		lintRoute(c, i, d, say)
 	}
@@ -39,7 +40,7 @@ func lint(c *Config, d *decoder) Problems {
 }
 
 func lintSections(c *Config, d *decoder, say func(path, format string, args ...any)) {
-	if c.Login == nil && d.src.has("assertion") {
+	if c.Login == nil && len(c.Tokens.Issuers) == 0 && d.src.has("assertion") {
 		say("assertion", "does nothing: without a login there is no identity to assert")
 	}
 	if secret, path := c.clientSecret(); !d.src.has("secret") && secret != "" && len(secret) < MinSecret && len(c.Login.Session.Keys) == 0 {

@@ -84,6 +84,9 @@ func (c *Config) checkProviders(d *decoder, r *Route, path string) {
 	if c.Login == nil || r.Require.Who == "" || r.Require.Who == RequireNothing {
 		return
 	}
+	if _, login := c.TokenIssuers(r); r.Require.Who == RequireToken && !login {
+		return // it takes none of the login's tokens
+	}
 	at := path + ".require"
 	if r.Require.Who == RequireToken {
 		at += ".token"
@@ -164,7 +167,7 @@ func (q Require) loginYAML() yaml.MapSlice {
 
 // tokenParts returns the providers without an audience whose tokens a route would have to take.
 func (c *Config) tokenParts(r *Route) []loginPart {
-	if r.Require.Who != RequireToken {
+	if _, login := c.TokenIssuers(r); !login {
 		return nil
 	}
 	var parts []loginPart

@@ -211,6 +211,9 @@ func (m Match) String() string {
 // yaml returns q as the file would say it.
 func (q Require) yaml() any {
 	inner := append(q.conditionsYAML(), q.loginYAML()...)
+	if len(q.Issuers) > 0 {
+		inner = append(inner, yaml.MapItem{Key: "issuers", Value: q.Issuers})
+	}
 	switch {
 	case q.Who == "":
 		return nil

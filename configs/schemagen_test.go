@@ -131,6 +131,10 @@ func required(t reflect.Type) []string {
 		return []string{"cert", "key"}
 	case "authn.CognitoConfig":
 		return []string{"user_pool", "domain", "client_id"}
+	case "authn.TokenIssuerConfig":
+		return []string{"issuer"}
+	case "authn.ClaimConfig":
+		return []string{"name", "values"}
 	case "authn.OIDCConfig":
 		return []string{"issuer", "client_id"}
 	}
@@ -261,8 +265,9 @@ func (g *generator) require() object {
 			described("What happens without a session, as ALB has it.", orReference(object{{"enum", onUnauthenticated()}}), "on_unauthenticated"),
 		)}},
 		object{{"type", "object"}, {"additionalProperties", false}, {"required", []string{"token"}}, {"properties", object{
-			described("A bearer access token of the login's issuer.", object{{"type", "object"}, {"additionalProperties", false}, {"properties", conditions(
+			described("A bearer access token.", object{{"type", "object"}, {"additionalProperties", false}, {"properties", conditions(
 				described("With all of these scopes; else 403.", texts, "scopes"),
+				described("From one of these: names of tokens.issuers, and login for the login's own. Default: everybody's.", texts, "issuers"),
 				described("From one of these providers of the login, by name. Default: those for the host.", texts, "provider"),
 				described("Issued for a sign-in of one of these kinds; else 401 as RFC 9470 has it.", texts, "acr"),
 				described("Issued for a sign-in that is no longer ago; else 401 as RFC 9470 has it.", g.schema(reflect.TypeFor[Duration]()), "max_age"),

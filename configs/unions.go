@@ -310,9 +310,14 @@ func (r *Require) decodeToken(d *decoder, n *node, path string) {
 		switch p.key {
 		case "scopes":
 			r.Scopes = d.someTexts(p.value, sub)
+		case "issuers":
+			r.Issuers = d.someTexts(p.value, sub)
+			if p.value.kind == kindText { // one text stands for a list of it
+				d.src.places[sub+"[0]"] = place{p.value.pos, sub}
+			}
 		default:
 			if !r.decodeLogin(d, p, sub) && !r.condition(d, p, sub) {
-				d.unknownKey(p, path, conditionKeys("acr", "max_age", "provider", "scopes"))
+				d.unknownKey(p, path, conditionKeys("acr", "issuers", "max_age", "provider", "scopes"))
 			}
 		}
 	}

@@ -46,6 +46,7 @@ type parts struct {
 	limiters   shelf[*ratelimit.Limiter]
 	pools      shelf[*upstream.Pool]
 	providers  shelf[*authn.Provider]
+	issuers    shelf[*authn.TokenIssuer]
 	assertions shelf[*headers.Assertion]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
@@ -56,7 +57,7 @@ type parts struct {
 func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
-		providers: shelf[*authn.Provider]{}, assertions: shelf[*headers.Assertion]{},
+		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
 	}
 }
 
@@ -66,6 +67,7 @@ func (p *parts) release() {
 	p.limiters.release()
 	p.pools.release()
 	p.providers.release()
+	p.issuers.release()
 	p.assertions.release()
 }
 
@@ -77,6 +79,7 @@ type assembler struct {
 	parts     *parts
 	prev      *parts
 	logins    authn.Providers // none without a login
+	issuers   map[string]*authn.TokenIssuer
 	sessions  *authn.Sessions
 	assertion *headers.Assertion // nil without a login
 	strip     func(http.Header)
@@ -202,11 +205,22 @@ func (a *assembler) identity() error {
 	if a.strip, err = headers.NewStripper(a.cfg.Assertion, a.routeAssertions()...); err != nil {
 		return at("assertion", err)
 	}
+	if err := a.takeIssuers(); err != nil {
+		return err
+	}
+	if a.cfg.Login != nil || slices.ContainsFunc(a.cfg.Routes, a.cfg.Asserts) {
+		if err := a.takeAssertion(); err != nil {
+			return at("assertion", err)
+		}
+	}
 	if a.cfg.Login == nil {
 		a.parts.sessions, a.parts.sessionsOf = a.prev.sessions, a.prev.sessionsOf // for when there is one again
 		return nil
 	}
-	login := *a.cfg.Login
+	return a.takeLogin(*a.cfg.Login)
+}
+
+func (a *assembler) takeAssertion() (err error) {
 	a.assertion, err = a.parts.assertions.take(
 		digest(struct {
 			Config headers.AssertionConfig
@@ -215,9 +229,10 @@ func (a *assembler) identity() error {
 		a.prev.assertions,
 		func() (*headers.Assertion, error) { return headers.NewAssertion(a.cfg.Assertion, []byte(a.cfg.Secret)) }, nil,
 	)
-	if err != nil {
-		return at("assertion", err)
-	}
+	return err
+}
+
+func (a *assembler) takeLogin(login authn.Config) error {
 	for _, cfg := range login.Each() {
 		provider, err := a.parts.providers.take(
 			fmt.Sprintf("%s %t", digest(cfg, providerFiles(cfg.Config)...), a.cfg.Assertion.FromIDToken()), a.prev.providers,
@@ -357,7 +372,7 @@ func (a *assembler) limit(name string, cfg ratelimit.Config) (guard func(http.Ha
 
 // identityKey counts by who somebody is, and by address whoever is nobody.
 func identityKey(r *http.Request) ratelimit.Key {
-	if id := identity.FromContext(r.Context()); id != nil {
+	if id := identity.FromContext(r.Context()); id != nil && id.Subject != "" { // AWS takes tokens without one
 		return ratelimit.IdentityKey(id.Issuer, id.Subject)
 	}
 	return ratelimit.AddressKey(proxy.ClientIP(r))
@@ -411,7 +426,15 @@ func (a *assembler) gate(rt *configs.Route) []func(http.Handler) http.Handler {
 	if !guarded {
 		return nil
 	}
-	return []func(http.Handler) http.Handler{authn.NewGate(a.logins, a.sessions, rule, a.gateOptions()).Wrap}
+	opts := a.gateOptions()
+	if opts.Tokens = a.tokens(rt); rule.Mode == authn.ModeToken {
+		opts.OnRefuse = func(ctx context.Context, err error) { // in the manner of somebody else
+			event := proxy.EventFrom(ctx)
+			event.Denied = err
+			event.Note("login", "deny")
+		}
+	}
+	return []func(http.Handler) http.Handler{authn.NewGate(a.logins, a.sessions, rule, opts).Wrap}
 }
 
 func (a *assembler) gateOptions() authn.GateOptions {
@@ -463,7 +486,7 @@ func clientScheme(r *http.Request) string { return proxy.EventFrom(r.Context()).
 // assert returns what tells the route's upstream who is there. A failure to sign keeps the request from being
 // sent.
 func (a *assembler) assert(rt *configs.Route) (func(in *http.Request, out http.Header) error, error) {
-	if a.assertion == nil { // nobody can sign in
+	if a.assertion == nil || !a.cfg.Asserts(*rt) { // nobody comes in whom we vouch for
 		return func(*http.Request, http.Header) error { return nil }, nil
 	}
 	assertion, err := a.assertion.Route(*rt.Assertion)

@@ -292,14 +292,16 @@ func (o *observer) swapped(generation string) {
 }
 
 // provider records an attempt to reach the OpenID provider.
-func (o *observer) provider(issuer string, err error, retry time.Duration) {
+func (o *observer) provider(r remote, err error, retry time.Duration) {
+	issuer := r.Issuer()
+	kind, instead := remoteWords(r)
 	if err == nil {
 		o.metrics.provider.WithLabelValues(issuer).Set(1)
-		o.log.Info("provider reached", "issuer", issuer)
+		o.log.Info(kind+" reached", "issuer", issuer)
 		return
 	}
 	o.metrics.provider.WithLabelValues(issuer).Set(0)
-	o.log.Warn("provider not reached, sign-in answers 503 until it is", "issuer", issuer, "error", err.Error(), "retry", retry.String())
+	o.log.Warn(kind+" not reached, "+instead+" until it is", "issuer", issuer, "error", err.Error(), "retry", retry.String())
 }
 
 // providers leaves a series for each provider that the configuration has, by its issuer: one that is gone must

@@ -16,12 +16,17 @@ import (
 // ownRoutes adds what Gatehouse answers itself: the sign-in endpoints and the assertion's keys, on every
 // host that somebody can sign in to or bring a token to.
 func (a *assembler) ownRoutes() error {
-	if len(a.logins) == 0 {
+	if a.assertion == nil {
 		return nil
 	}
-	callback, others, err := a.endpointGuards()
-	if err != nil {
-		return err
+	endpoints := map[string]http.Handler{} // none where nobody signs in
+	var callback, others []func(http.Handler) http.Handler
+	if len(a.logins) > 0 {
+		var err error
+		if callback, others, err = a.endpointGuards(); err != nil {
+			return err
+		}
+		endpoints = authn.Endpoints(a.logins, a.sessions, a.endpointOptions())
 	}
 	keys := http.StripPrefix(keysPrefix, a.assertion.Keys())
 	for _, hosts := range a.loginHosts() {
@@ -29,7 +34,7 @@ func (a *assembler) ownRoutes() error {
 		if len(hosts) > 0 {
 			suffix = " " + hosts[0]
 		}
-		for path, handler := range authn.Endpoints(a.logins, a.sessions, a.endpointOptions()) {
+		for path, handler := range endpoints {
 			guards := others
 			if path == a.logins.Callback() {
 				guards = callback

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/authn"
 	"gatehouse/configs"
 	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
@@ -323,9 +322,10 @@ func (p *process) notes() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	notes := []string{"generation " + p.current.generation.ID()}
-	for _, provider := range p.current.parts.providers {
-		if !provider.value.Ready() {
-			notes = append(notes, "provider "+provider.value.Issuer()+" not reached yet: sign-in answers 503")
+	for _, r := range p.current.parts.remotes() {
+		if !r.Ready() {
+			kind, instead := remoteWords(r)
+			notes = append(notes, kind+" "+r.Issuer()+" not reached yet: "+instead)
 		}
 	}
 	return notes
@@ -342,8 +342,9 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 		p.stopConnecting()
 	}
 	ready := map[string]bool{}
-	for _, provider := range next.parts.providers {
-		ready[provider.value.Issuer()] = provider.value.Ready()
+	remotes := next.parts.remotes()
+	for _, r := range remotes {
+		ready[r.Issuer()] = r.Ready()
 	}
 	p.observer.providers(ready)
 	var connecting context.Context
@@ -352,7 +353,7 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 	if previous != nil {
 		attempted = nil
 	}
-	p.background.Go(func() { p.connectAll(connecting, next.parts.providers, attempted) })
+	p.background.Go(func() { p.connectAll(connecting, remotes, attempted) })
 	if previous != nil {
 		p.background.Go(func() {
 			select {
@@ -373,11 +374,11 @@ const (
 
 // connectAll keeps trying to reach the providers of a generation; attempted, if not nil, is closed after the
 // first round.
-func (p *process) connectAll(ctx context.Context, providers shelf[*authn.Provider], attempted chan<- struct{}) {
+func (p *process) connectAll(ctx context.Context, remotes []remote, attempted chan<- struct{}) {
 	var first, all sync.WaitGroup
-	for _, provider := range providers {
+	for _, r := range remotes {
 		first.Add(1)
-		all.Go(func() { p.connect(ctx, provider.value, first.Done) })
+		all.Go(func() { p.connect(ctx, r, first.Done) })
 	}
 	first.Wait()
 	if attempted != nil {
@@ -387,15 +388,15 @@ func (p *process) connectAll(ctx context.Context, providers shelf[*authn.Provide
 }
 
 // connect reads the provider's metadata, trying until that succeeds or ctx ends.
-func (p *process) connect(ctx context.Context, provider *authn.Provider, attempted func()) {
+func (p *process) connect(ctx context.Context, r remote, attempted func()) {
 	attempt := sync.OnceFunc(attempted)
 	defer attempt()
-	for wait := firstRetry; !provider.Ready(); wait = min(2*wait, lastRetry) {
-		err := provider.Connect(ctx)
+	for wait := firstRetry; !r.Ready(); wait = min(2*wait, lastRetry) {
+		err := r.Connect(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		p.observer.provider(provider.Issuer(), err, wait)
+		p.observer.provider(r, err, wait)
 		if err == nil {
 			return
 		}
@@ -470,20 +471,20 @@ func (p *process) prepare(ctx context.Context) (*assembled, *configs.Config, err
 	}
 	next, err := assemble(cfg, p.current.parts, p.observer)
 	if err == nil {
-		p.reach(ctx, next.parts.providers)
+		p.reach(ctx, next.parts.remotes())
 	}
 	return next, cfg, err
 }
 
 // reach asks each new provider once before it serves, so that a changed login refuses nobody while its metadata is
 // read. One that does not answer holds the reload up for its timeout; connectAll goes on trying.
-func (p *process) reach(ctx context.Context, providers shelf[*authn.Provider]) {
+func (p *process) reach(ctx context.Context, remotes []remote) {
 	var all sync.WaitGroup
-	for _, part := range providers {
-		if provider := part.value; !provider.Ready() {
+	for _, r := range remotes {
+		if !r.Ready() {
 			all.Go(func() {
-				if provider.Connect(ctx) == nil {
-					p.observer.provider(provider.Issuer(), nil, 0)
+				if r.Connect(ctx) == nil {
+					p.observer.provider(r, nil, 0)
 				}
 			})
 		}

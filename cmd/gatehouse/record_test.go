@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/authn"
 	"gatehouse/proxy"
 )
 
@@ -208,7 +209,11 @@ func TestNoClientAddsSeries(t *testing.T) {
 func TestAProviderThatIsGoneIsNotDown(t *testing.T) {
 	t.Parallel()
 	o := newObserver(&bytes.Buffer{})
-	o.provider("https://old.test", errors.New("no answer"), time.Second)
+	old, err := authn.NewTokenIssuer(authn.TokenIssuerConfig{Issuer: "https://old.test", Audience: []string{"api"}}, authn.ProviderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.provider(old, errors.New("no answer"), time.Second)
 	o.providers(map[string]bool{"https://new.test": true})
 	families, err := o.registry.Gather()
 	if err != nil {

@@ -248,7 +248,7 @@ func held[T any](old, newest shelf[T]) (n int) {
 
 func (p *parts) held(newest *parts) int {
 	return held(p.engines, newest.engines) + held(p.limiters, newest.limiters) + held(p.pools, newest.pools) +
-		held(p.providers, newest.providers) + held(p.assertions, newest.assertions)
+		held(p.providers, newest.providers) + held(p.issuers, newest.issuers) + held(p.assertions, newest.assertions)
 }
 
 // eventually waits for what nothing tells of.

@@ -117,19 +117,20 @@ func FuzzSessionContent(f *testing.F) {
 
 func FuzzPendingCookie(f *testing.F) {
 	l := newPendingLogin(&Provider{}, time.Unix(1, 0), "/page", StepUp{})
-	f.Add(pendingLogins{l, l}.append(nil))
-	f.Add([]byte{1, 0})
-	f.Add([]byte{1, 255})
+	c := loginCookie{logins: pendingLogins{l, l}, trail: trail{rounds: 2, since: 1}}
+	f.Add(c.append(nil))
+	f.Add([]byte{pendingVersion, 0, 0, 0})
+	f.Add([]byte{pendingVersion, 0, 0, 255})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := parsePending(b)
+		c, err := parsePending(b)
 		if err != nil {
 			return
 		}
-		if len(p) > maxPending {
-			t.Fatalf("logins: got %d, want at most %d", len(p), maxPending)
+		if len(c.logins) > maxPending {
+			t.Fatalf("logins: got %d, want at most %d", len(c.logins), maxPending)
 		}
-		again, err := parsePending(p.append(nil))
-		if err != nil || len(again) != len(p) {
+		again, err := parsePending(c.append(nil))
+		if err != nil || len(again.logins) != len(c.logins) || again.trail != c.trail {
 			t.Fatalf("does not survive being written: %v", err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // maxParam bounds each parameter of the callback.
@@ -52,38 +53,89 @@ func (e *endpoints) callback(w http.ResponseWriter, r *http.Request) {
 		e.fail(w, r, refusal, nil)
 		return
 	}
-	logins, present, ok := e.sessions.pending(host, e.opts.Cookies(r))
-	index := logins.find(a.state)
-	if index >= 0 && e.providers.begun(&logins[index]) == nil {
-		index = -1 // a reload took the provider away
+	jar := e.sessions.pending(host, e.opts.Cookies(r))
+	ticket, index := e.sessions.openTicket(a.state), -1
+	if ticket != nil {
+		index = jar.logins.find(ticket.state)
+	}
+	if index >= 0 && (jar.logins[index].expired(e.sessions.now()) || e.providers.begun(&jar.logins[index]) == nil) {
+		index = -1 // the latter when a reload took the provider away
 	}
 	switch {
 	case a.err != "":
-		e.providerError(w, r, host, a, logins, index)
+		e.providerError(w, r, host, a, jar, index)
 		return
 	case a.state == "":
 		refusal = fail(ReasonMissingState, http.StatusBadRequest, publicTryAgain, "callback: no state")
 	case a.code == "":
 		refusal = fail(ReasonMissingCode, http.StatusBadRequest, publicTryAgain, "callback: no code")
 	case index < 0:
-		if e.late(w, r, host, a.state) {
-			return
+		if !e.late(w, r, host, ticket) {
+			e.startOver(w, r, host, ticket, jar)
 		}
-		refusal = stateRefusal(present, ok)
-	}
-	if refusal != nil {
-		e.fail(w, r, refusal, e.tryAgain(e.sessions.wanted(a.state)))
 		return
 	}
-	e.finish(w, r, host, a, logins, index)
+	if refusal != nil {
+		e.fail(w, r, refusal, e.tryAgain(e.sessions.wanted(ticket)))
+		return
+	}
+	e.finish(w, r, host, a, ticket, jar, index)
 }
 
-func stateRefusal(present, ok bool) *Error {
+// startOver answers a callback whose login is not under way in this browser, and where nobody is signed
+// in: its cookie gave way to later tabs, or the sign-in page was open for longer than the cookie
+// lives. The code is not redeemed, since it may be that of another browser. But the provider knows
+// who is there by now, so a new login to the same page ends at once. The ticket counts how often
+// that is tried.
+func (e *endpoints) startOver(w http.ResponseWriter, r *http.Request, host string, t *ticket, jar loginCookie) {
+	back := e.sessions.wanted(t)
+	err := error(stateRefusal(jar.present, jar.opened))
+	var p *Provider
+	if t != nil {
+		p = e.providers.marked(t.provider)
+	}
+	if p != nil && navigation(r) {
+		err = e.mayTryAgain(host, t, jar)
+	}
+	if err == nil {
+		var location, cookie string
+		location, cookie, err = e.sessions.begin(r, p, back, e.opts.Cookies(r), beginning{all: e.providers, rounds: t.rounds + 1})
+		if cookie != "" {
+			w.Header().Add("Set-Cookie", cookie)
+		}
+		if err == nil {
+			redirect(w, r, location)
+			return
+		}
+	}
+	e.fail(w, r, err, e.tryAgain(back))
+}
+
+// mayTryAgain says why a login is not begun anew; nil is that it is.
+func (e *endpoints) mayTryAgain(host string, t *ticket, jar loginCookie) error {
+	now := e.sessions.now()
+	switch early := time.Duration(t.begun-now.Unix()) * time.Second; {
+	case t.host != host:
+		return otherHost(t.host, host)
+	case early > skew:
+		return clockWrong(-early, "that of the server that sent you to sign in", "a login under way")
+	case t.rounds > 0 && !jar.present:
+		return cookieLost("of the login", host) // it was set with the answer just before
+	case t.rounds+1 >= maxRounds && !jar.opened:
+		return loop("Your browser sent our cookie back, but this server cannot open it: the servers behind this name do not "+
+			"share one secret, or your browser sends two cookies under one name.", "the login cookie does not open")
+	case t.rounds+1 >= maxRounds:
+		return loop("Your browser sends back an older cookie than the one that it was given.", "the login cookie holds other logins")
+	}
+	return nil
+}
+
+func stateRefusal(present, opened bool) *Error {
 	const public = "This sign-in was not begun in this browser, or it took longer than 15 minutes."
 	switch {
 	case !present:
 		return fail(ReasonMissingLoginCookie, http.StatusUnauthorized, public, "callback: no login cookie")
-	case !ok:
+	case !opened:
 		return fail(ReasonInvalidLoginCookie, http.StatusUnauthorized, public, "callback: the login cookie does not open")
 	}
 	return fail(ReasonInvalidState, http.StatusUnauthorized, public, "callback: state is not that of a login under way")
@@ -91,18 +143,18 @@ func stateRefusal(present, ok bool) *Error {
 
 // late handles a callback whose login is not under way any more. Somebody who is signed in by now,
 // because they used the back button or finished in another tab, just goes to their page.
-func (e *endpoints) late(w http.ResponseWriter, r *http.Request, host, state string) bool {
+func (e *endpoints) late(w http.ResponseWriter, r *http.Request, host string, t *ticket) bool {
 	sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now())
 	if err != nil || sess == nil {
 		return false
 	}
-	redirect(w, r, e.sessions.wanted(state))
+	redirect(w, r, e.sessions.wanted(t))
 	return true
 }
 
 // providerError shows what the provider refused. Its description is shown only to a browser that
 // has this login under way: anybody can make a link with a text of their own.
-func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host string, a answerParams, logins pendingLogins, index int) {
+func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host string, a answerParams, jar loginCookie, index int) {
 	refusal := fail(ReasonProviderError, http.StatusUnauthorized, "The sign-in service did not sign you in.",
 		"callback: the provider answered %q", clip(a.err, 60))
 	switch a.err {
@@ -115,8 +167,9 @@ func (e *endpoints) providerError(w http.ResponseWriter, r *http.Request, host s
 		e.fail(w, r, refusal, nil)
 		return
 	}
-	e.setPending(w, host, logins.without(index))
-	login := logins[index]
+	login := jar.logins[index]
+	jar.logins = jar.logins.without(index)
+	e.setPending(w, host, jar)
 	e.fail(w, r, refusal, func(p *page) {
 		p.Quote = clip(a.errorMessage, 200)
 		e.anew(&login)(p)
@@ -141,30 +194,38 @@ func (e *endpoints) anew(login *pendingLogin) func(*page) {
 	return func(p *page) { p.Href = e.providers.signInPath(Providers{at}, SafeReturn(login.back), login.want) }
 }
 
-func (e *endpoints) setPending(w http.ResponseWriter, host string, logins pendingLogins) {
-	if line, err := e.sessions.setPending(host, logins); err == nil {
+func (e *endpoints) setPending(w http.ResponseWriter, host string, jar loginCookie) {
+	if line, err := e.sessions.setPending(host, jar); err == nil {
 		w.Header().Add("Set-Cookie", line)
 	}
 }
 
 // finish redeems the code and makes the session.
-func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, a answerParams, logins pendingLogins, index int) {
-	login := logins[index]
+func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, a answerParams, t *ticket, jar loginCookie, index int) {
+	login, now := jar.logins[index], e.sessions.now()
+	jar.logins = jar.logins.without(index).live(now)
 	lines, sess, err := e.login(r, host, a, &login)
 	if err != nil {
-		if errors.Is(err, errUsed) && e.late(w, r, host, a.state) {
+		if errors.Is(err, errUsed) && e.late(w, r, host, t) {
 			return
 		}
-		e.setPending(w, host, logins.without(index))
+		e.setPending(w, host, jar)
 		e.fail(w, r, err, e.anew(&login))
 		return
 	}
+	if e.overtaken(r, host, &login, sess) {
+		e.setPending(w, host, jar)
+		redirect(w, r, login.back)
+		return
+	}
 	// The session that this browser had before is over: its id does not live on (O16).
-	e.sessions.forget(e.providers, host, e.opts.Cookies(r))
+	if !e.sessions.forget(e.providers, host, e.opts.Cookies(r)) {
+		jar.trail = jar.trail.next(now)
+	}
 	for _, line := range lines {
 		w.Header().Add("Set-Cookie", line)
 	}
-	e.setPending(w, host, logins.without(index).live(e.sessions.now()))
+	e.setPending(w, host, jar)
 	if e.opts.OnLogin != nil {
 		e.opts.OnLogin(r.Context(), sess.identity)
 	}
@@ -177,15 +238,20 @@ func (e *endpoints) finish(w http.ResponseWriter, r *http.Request, host string, 
 	redirect(w, r, login.back)
 }
 
+// overtaken says that the same person has signed in in another tab since this login began. That
+// session stays: requests of the other tabs are under way with it, and would come to a session that
+// is over.
+func (e *endpoints) overtaken(r *http.Request, host string, login *pendingLogin, sess *session) bool {
+	other, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now())
+	return err == nil && other != nil && other.start > login.started && !login.want.any() &&
+		other.subject == sess.subject && other.provider == sess.provider
+}
+
 // login does steps 5 to 10 of ALB's list. Which provider it is says the login that was begun, and
 // nothing that came back: the code of another is redeemed where it is worth nothing (RFC 9700
 // section 4.4).
 func (e *endpoints) login(r *http.Request, host string, a answerParams, login *pendingLogin) ([]string, *session, error) {
 	p, s := e.providers.begun(login), e.sessions
-	if login.expired(s.now()) {
-		return nil, nil, fail(ReasonInvalidState, http.StatusUnauthorized,
-			"This sign-in took longer than 15 minutes.", "callback: the login is too old")
-	}
 	c, err := p.connected()
 	if err != nil {
 		return nil, nil, err

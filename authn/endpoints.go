@@ -99,20 +99,25 @@ func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	back := e.returnPath(r.URL.RawQuery)
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		// A link on another site ends nobody's session: who is signed in goes to the page.
-		if sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now()); err == nil && sess != nil {
-			redirect(w, r, back)
-			return
-		}
+	sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now())
+	signedIn := err == nil && sess != nil
+	if signedIn && !ownRequest(r, host) {
+		// A link on another site ends nobody's session, and neither does a reload in a browser that
+		// does not say where it comes from: who is signed in goes to the page.
+		redirect(w, r, back)
+		return
 	}
 	at := e.choices(in.providers, host)
 	if len(at) > 1 {
 		e.choose(w, r, at, host, back, in.want)
 		return
 	}
-	location, cookie, err := e.sessions.begin(at[0], host, back, in.want, e.opts.Cookies(r))
+	location, cookie, err := e.sessions.begin(r, at[0], back, e.opts.Cookies(r),
+		beginning{all: e.providers, want: in.want, again: signedIn})
 	if err != nil {
+		if cookie != "" {
+			w.Header().Add("Set-Cookie", cookie)
+		}
 		e.fail(w, r, err, nil)
 		return
 	}
@@ -173,7 +178,7 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Add("Set-Cookie", setCookie(e.sessions.set.cookie, "", 0, e.sessions.set.sameSite))
 	w.Header().Add("Set-Cookie", e.sessions.switchCookie(next))
-	if line, err := e.sessions.setPending(host, nil); err == nil {
+	if line, err := e.sessions.setPending(host, loginCookie{}); err == nil {
 		w.Header().Add("Set-Cookie", line)
 	}
 	if e.opts.OnLogout != nil {
@@ -189,7 +194,7 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 	redirect(w, r, location)
 }
 
-// ownRequest says whether a request to sign out was meant: a browser says that it came from a page
+// ownRequest says whether a request to sign out, or in again, was meant: a browser says that it came from a page
 // of this host or was typed, or, when it says nothing, the Origin or the Referer do. A POST of a
 // client that sends none of these is not a browser's.
 func ownRequest(r *http.Request, host string) bool {
@@ -263,6 +268,9 @@ func (e *endpoints) fail(w http.ResponseWriter, r *http.Request, err error, chan
 		status, p.Reason = refusal.Status, refusal.Reason
 		if refusal.public != "" {
 			p.Text = []string{refusal.public}
+		}
+		if refusal.offer != "" {
+			p.Label, p.Href = refusal.offer, refusal.offerHref
 		}
 	}
 	if e.opts.RequestID != nil {

@@ -50,9 +50,13 @@ const (
 	ReasonCrossOrigin         = "AuthCrossOriginWebSocket"
 	ReasonInvalidToken        = "AuthInvalidBearerToken"
 	ReasonScope               = "AuthInsufficientScope"
-	ReasonStepUp              = "AuthStepUpRequired"   // signed in, but too long ago or too weakly
-	ReasonOtherProvider       = "AuthOtherProvider"    // signed in, but with a provider that is not taken here
-	ReasonEmailNotVerified    = "AuthEmailNotVerified" // signed in, and nobody vouches for the address
+	ReasonStepUp              = "AuthStepUpRequired"       // signed in, but too long ago or too weakly
+	ReasonOtherProvider       = "AuthOtherProvider"        // signed in, but with a provider that is not taken here
+	ReasonEmailNotVerified    = "AuthEmailNotVerified"     // signed in, and nobody vouches for the address
+	ReasonCookieLost          = "AuthCookieNotReturned"    // the browser does not send our cookies back
+	ReasonCallbackHost        = "AuthCallbackHostMismatch" // a sign-in came back to a host it was not begun on
+	ReasonClock               = "AuthClockSkew"            // what is fresh is not valid: a clock is wrong
+	ReasonLoop                = "AuthSignInLoop"           // sign-ins succeed, and the sessions do not last
 )
 
 // retryAfter is what clients are told to wait while the provider cannot be reached.

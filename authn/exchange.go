@@ -87,6 +87,9 @@ func (p *Provider) readTokens(ctx context.Context, c *connection, tok *oauth2.To
 		return t, nil
 	}
 	id, err := p.verifyIDToken(ctx, c, raw, nonce, tok.AccessToken)
+	if err != nil && nonce != "" {
+		return nil, freshTokenError(err)
+	}
 	if err != nil {
 		return nil, fail(ReasonInvalidIDToken, http.StatusUnauthorized, publicTryAgain, "ID token: %w", err)
 	}

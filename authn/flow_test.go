@@ -54,10 +54,13 @@ func TestLogin(t *testing.T) {
 			if a := b.visit(back.location); a.status != 200 || a.body != "alice" {
 				t.Errorf("application: got %d %q, want 200 alice", a.status, a.body)
 			}
-			for _, c := range b.own() {
-				if strings.HasSuffix(c.Name, "-login") {
-					t.Errorf("the login cookie is still there: %s", c.Name)
+			for _, c := range back.cookies {
+				if strings.HasSuffix(c.Name, "-login") && c.MaxAge != 60 {
+					t.Errorf("the login cookie: got Max-Age %d, want that the login is remembered for a minute", c.MaxAge)
 				}
+			}
+			if jar := s.sessions.pending(canonicalHost(mustURL(t, s.gw.URL).Host), b.own()); !jar.opened || len(jar.logins) > 0 {
+				t.Errorf("got %d logins under way after the login, want none", len(jar.logins))
 			}
 		})
 	}

@@ -300,9 +300,13 @@ func (g *Gate) Wrap(next http.Handler) http.Handler {
 func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err error) {
 	switch {
 	case d.Login && !navigation(r):
-		g.told(r, err)
-		g.askToLogin(w, r, d, err)
-		return
+		down := d.at.awake(r.Context())
+		if down == nil {
+			g.told(r, err)
+			g.askToLogin(w, r, d, err)
+			return
+		}
+		err = down // an address to sign in at that does not load would help nobody
 	case d.Login && !d.told:
 		beginErr := g.begin(w, r, d, err)
 		if beginErr == nil {
@@ -328,12 +332,16 @@ func (g *Gate) begin(w http.ResponseWriter, r *http.Request, d Decision, cause e
 	case 0:
 		return errNoProvider
 	case 1:
-		location, cookie, err := g.sessions.begin(d.at[0], host, ownReturn(r), g.rule.StepUp, g.opts.Cookies(r))
+		e, ok := errors.AsType[*Error](cause)
+		location, cookie, err := g.sessions.begin(r, d.at[0], ownReturn(r), g.opts.Cookies(r),
+			beginning{all: g.providers, want: g.rule.StepUp, again: ok && e.Reason == ReasonStepUp})
+		if cookie != "" {
+			w.Header().Add("Set-Cookie", cookie)
+		}
 		if err != nil {
 			return err
 		}
 		g.told(r, cause)
-		w.Header().Add("Set-Cookie", cookie)
 		redirect(w, r, location)
 	default:
 		g.told(r, cause)

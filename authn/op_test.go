@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,6 +18,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -408,6 +410,7 @@ type stack struct {
 	refreshed []Refresh
 	logouts   []Logout
 	logins    []string
+	onLogin   func(sessionID string)
 
 	ledger        Ledger
 	ledgerError   func(error)
@@ -476,7 +479,12 @@ func (s *stack) gate(rule Rule) *Gate {
 				status = e.HTTPStatus()
 			}
 			s.note(func() { s.errs = append(s.errs, err) })
-			http.Error(w, err.Error(), status)
+			text := err.Error()
+			var e *Error
+			if errors.As(err, &e) {
+				text += "\n" + e.Public()
+			}
+			http.Error(w, text, status)
 		},
 		OnRefresh: func(_ context_, r Refresh) { s.note(func() { s.refreshed = append(s.refreshed, r) }) },
 		OnRefuse:  func(_ context_, err error) { s.note(func() { s.errs = append(s.errs, err) }) },
@@ -499,9 +507,14 @@ func (s *stack) handler() http.Handler {
 	mux := http.NewServeMux()
 	for path, h := range Endpoints(s.providers(), s.sessions, EndpointOptions{
 		RequestID: func(*http.Request) string { return "req-1" },
-		OnLogin:   func(_ context_, id *identity.Identity) { s.note(func() { s.logins = append(s.logins, id.Subject) }) },
-		OnLogout:  func(_ context_, l Logout) { s.note(func() { s.logouts = append(s.logouts, l) }) },
-		OnError:   func(_ context_, err error) { s.note(func() { s.errs = append(s.errs, err) }) },
+		OnLogin: func(_ context_, id *identity.Identity) {
+			s.note(func() { s.logins = append(s.logins, id.Subject) })
+			if s.onLogin != nil {
+				s.onLogin(id.SessionID)
+			}
+		},
+		OnLogout: func(_ context_, l Logout) { s.note(func() { s.logouts = append(s.logouts, l) }) },
+		OnError:  func(_ context_, err error) { s.note(func() { s.errs = append(s.errs, err) }) },
 	}) {
 		mux.Handle(path, h)
 	}
@@ -517,7 +530,8 @@ func (s *stack) handler() http.Handler {
 // browser is a client with a cookie jar that follows no redirect by itself.
 type browser struct {
 	*http.Client
-	s *stack
+	s    *stack
+	last string // address of the last answer that was no redirect
 }
 
 func (s *stack) browser() *browser {
@@ -525,11 +539,11 @@ func (s *stack) browser() *browser {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &browser{&http.Client{
+	return &browser{s: s, Client: &http.Client{
 		Transport:     s.gw.Client().Transport,
 		Jar:           jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, s}
+	}}
 }
 
 // visit navigates to a path of the gateway, or to an absolute address, once.
@@ -566,6 +580,10 @@ func (b *browser) follow(target string) *reply {
 	for range 10 {
 		a := b.visit(target)
 		if a.location == "" {
+			b.last = target
+			if strings.HasPrefix(target, "/") {
+				b.last = b.s.gw.URL + target
+			}
 			return a
 		}
 		target = a.location
@@ -603,8 +621,15 @@ func (s *stack) login(user string) *browser {
 	return b
 }
 
-// own returns the gateway's cookies of a browser.
+// own returns the gateway's cookies of a browser, those of the session first.
 func (b *browser) own() []*http.Cookie {
 	u, _ := url.Parse(b.s.gw.URL)
-	return b.Jar.Cookies(u)
+	cookies := b.Jar.Cookies(u)
+	slices.SortFunc(cookies, func(a, b *http.Cookie) int { return strings.Compare(a.Name, b.Name) })
+	return cookies
+}
+
+// shards are the cookies of a browser's session.
+func (b *browser) shards() []*http.Cookie {
+	return slices.DeleteFunc(b.own(), func(c *http.Cookie) bool { return b.s.sessions.shardIndex(c.Name) < 0 })
 }

@@ -29,6 +29,7 @@ type pendingLogin struct {
 	started  int64 // Unix seconds
 	back     string
 	want     StepUp // of what comes back
+	ticket   string // sealed; travels behind the state and is not kept
 }
 
 func newPendingLogin(p *Provider, now time.Time, back string, want StepUp) pendingLogin {
@@ -39,7 +40,10 @@ func newPendingLogin(p *Provider, now time.Time, back string, want StepUp) pendi
 	return l
 }
 
-func (l *pendingLogin) stateText() string { return base64.RawURLEncoding.EncodeToString(l.state[:]) }
+func (s loginState) text() string { return base64.RawURLEncoding.EncodeToString(s[:]) }
+
+// stateText is the state parameter: what the cookie knows the login by, and its ticket.
+func (l *pendingLogin) stateText() string { return l.state.text() + ticketMark + l.ticket }
 
 func (l *pendingLogin) nonceText() string { return base64.RawURLEncoding.EncodeToString(l.nonce[:]) }
 
@@ -53,15 +57,23 @@ func (l *pendingLogin) expired(now time.Time) bool {
 	return age > int64(loginTimeout/time.Second) || age < -int64(skew/time.Second)
 }
 
-// pendingLogins is the content of the login cookie, oldest first.
+// pendingLogins are the logins under way in a browser, oldest first.
 type pendingLogins []pendingLogin
+
+// loginCookie is what the login cookie says. The zero value is that of a browser that sent none.
+type loginCookie struct {
+	logins  pendingLogins
+	trail   trail
+	present bool // it came
+	opened  bool // it came once, and it is ours
+}
 
 // find returns the index of the login with this state, or -1, in a time that does not depend on
 // how much of it is right.
-func (p pendingLogins) find(state string) int {
+func (p pendingLogins) find(state loginState) int {
 	found := -1
 	for i := range p {
-		if subtle.ConstantTimeCompare([]byte(p[i].stateText()), []byte(state)) == 1 {
+		if subtle.ConstantTimeCompare(p[i].state[:], state[:]) == 1 {
 			found = i
 		}
 	}
@@ -84,8 +96,11 @@ func (p pendingLogins) live(now time.Time) pendingLogins {
 	return live
 }
 
-func (p pendingLogins) append(b []byte) []byte {
-	b = append(b, pendingVersion, byte(len(p)))
+func (c *loginCookie) append(b []byte) []byte {
+	b = append(b, pendingVersion, c.trail.rounds)
+	b = binary.AppendVarint(b, c.trail.since)
+	p := c.logins
+	b = append(b, byte(len(p)))
 	for i := range p {
 		b = append(b, p[i].state[:]...)
 		b = append(b, p[i].nonce[:]...)
@@ -98,14 +113,18 @@ func (p pendingLogins) append(b []byte) []byte {
 	return b
 }
 
-func parsePending(b []byte) (pendingLogins, error) {
+func parsePending(b []byte) (c loginCookie, err error) {
 	r := &reader{b: b}
 	head := r.take(2)
-	if r.err != nil || head[0] != pendingVersion || head[1] > maxPending {
-		return nil, errBinary
+	if r.err != nil || head[0] != pendingVersion {
+		return loginCookie{}, errBinary
 	}
-	var p pendingLogins
-	for range head[1] {
+	c.trail = trail{rounds: head[1], since: r.int()}
+	count := r.take(1)
+	if r.err != nil || count[0] > maxPending {
+		return loginCookie{}, errBinary
+	}
+	for range count[0] {
 		var l pendingLogin
 		copy(l.state[:], r.take(uint64(len(l.state))))
 		copy(l.nonce[:], r.take(uint64(len(l.nonce))))
@@ -114,23 +133,23 @@ func parsePending(b []byte) (pendingLogins, error) {
 		l.started = r.int()
 		l.back = r.text()
 		l.want = r.stepUp()
-		p = append(p, l)
+		c.logins = append(c.logins, l)
 	}
 	if err := r.end(); err != nil {
-		return nil, err
+		return loginCookie{}, err
 	}
-	return p, nil
+	return c, nil
 }
 
 // sealPending seals as many logins as fit, the newest first of all. One always fits, since maxReturn
 // bounds its path and maxACRBytes what it wants.
-func (s *Sessions) sealPending(name string, p pendingLogins) (string, error) {
-	p = p[max(0, len(p)-maxPending):]
+func (s *Sessions) sealPending(name string, c loginCookie) (string, error) {
+	c.logins = c.logins[max(0, len(c.logins)-maxPending):]
 	for {
-		value, err := s.seal.seal(name, p.append(nil))
-		if err != nil || len(value) <= maxLoginCookie || len(p) == 1 {
+		value, err := s.seal.seal(name, c.append(nil))
+		if err != nil || len(value) <= maxLoginCookie || len(c.logins) <= 1 {
 			return value, err
 		}
-		p = p[1:]
+		c.logins = c.logins[1:]
 	}
 }

@@ -28,6 +28,9 @@ type Provider struct {
 	// down is the Unix time until which refreshes are not tried, after one that got no answer; 0
 	// when the last one did.
 	down atomic.Int64
+	// away is the Unix time from which it may be asked again whether the provider is there, after
+	// such a refresh; 0 when nothing says that it is not.
+	away atomic.Int64
 
 	idTokenClaims bool
 }

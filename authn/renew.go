@@ -207,9 +207,11 @@ func (p *Provider) tried(err error, now int64) {
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		p.down.Store(now + int64(downtime/time.Second))
+		p.away.CompareAndSwap(0, now)
 		return
 	}
 	p.down.Store(0)
+	p.away.Store(0)
 }
 
 // claimsAgain reads userinfo after a refresh. Only an answer that denies the login ends it; when

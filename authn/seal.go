@@ -57,7 +57,16 @@ func newSealer(secrets [][]byte) (*sealer, error) {
 // seal returns b, compressed when that helps, as base64url. name is what the value is bound to: it
 // opens only under the same name.
 func (s *sealer) seal(name string, b []byte) (string, error) {
-	v, err := s.codecs[0].Encode(name, squeeze(b))
+	return s.sealed(name, squeeze(b))
+}
+
+// sealPlain is seal for what is too short to become shorter.
+func (s *sealer) sealPlain(name string, b []byte) (string, error) {
+	return s.sealed(name, append([]byte{squeezedRaw}, b...))
+}
+
+func (s *sealer) sealed(name string, b []byte) (string, error) {
+	v, err := s.codecs[0].Encode(name, b)
 	if err != nil {
 		return "", fmt.Errorf("seal cookie: %w", err)
 	}

@@ -38,8 +38,9 @@ type memory struct {
 	seed    maphash.Seed // of openedKey
 	revoked *revocations
 	used    *cache[loginState, struct{}]
-	// begun says where a login wanted to go even when its cookie has given way to a later one, as
-	// when twenty tabs are restored at once. It is a courtesy: nothing is decided by it.
+	// begun says where a login wanted to go when its cookie has given way to a later one, as when
+	// twenty tabs are restored at once, and the way is too long for its ticket. It is a courtesy:
+	// nothing is decided by it.
 	begun   *cache[loginState, string]
 	renewal *renewals
 	*outlasting
@@ -195,11 +196,14 @@ func (s *Sessions) open(ps Providers, host string, shards *presented) *session {
 	return nil
 }
 
-// forget ends the session that a request carries, if it carries one.
-func (s *Sessions) forget(ps Providers, host string, cookies []*http.Cookie) {
-	if sess, err := s.read(ps, host, cookies, s.now()); err == nil && sess != nil {
-		s.end(sess)
+// forget ends the session that a request carries, and reports whether it carries one.
+func (s *Sessions) forget(ps Providers, host string, cookies []*http.Cookie) bool {
+	sess, err := s.read(ps, host, cookies, s.now())
+	if err != nil || sess == nil {
+		return false
 	}
+	s.end(sess)
+	return true
 }
 
 // openedKey finds an opened cookie: a keyed hash of the host and of each shard. It only finds; what
@@ -285,47 +289,52 @@ func (s *Sessions) newSession(p *Provider, c *connection, t *tokens, userinfo []
 	return sess.finish(p), nil
 }
 
-// pending opens the login cookie. ok is false when there is none or it does not open; present says
-// which. The logins may be those of several providers.
-func (s *Sessions) pending(host string, cookies []*http.Cookie) (logins pendingLogins, present, ok bool) {
-	name, value := s.loginName(), ""
+// pending opens the login cookie. The logins may be those of several providers.
+func (s *Sessions) pending(host string, cookies []*http.Cookie) loginCookie {
+	name, value, present := s.loginName(), "", false
 	for _, c := range cookies {
 		if c.Name != name {
 			continue
 		}
 		if present {
-			return nil, true, false // twice
+			return loginCookie{present: true} // twice
 		}
 		present, value = true, c.Value
 	}
 	if value == "" {
-		return nil, false, false
+		return loginCookie{}
 	}
 	if len(value) > maxLoginCookie {
-		return nil, true, false
+		return loginCookie{present: true}
 	}
 	b, err := s.seal.open(s.loginBinding(host), value)
 	if err != nil {
-		return nil, true, false
+		return loginCookie{present: true}
 	}
-	logins, err = parsePending(b)
-	return logins, true, err == nil
+	c, err := parsePending(b)
+	c.present, c.opened = true, err == nil
+	return c
 }
 
-// setPending returns the Set-Cookie line of the login cookie; without logins it deletes it.
-func (s *Sessions) setPending(host string, logins pendingLogins) (string, error) {
+// setPending returns the Set-Cookie line of the login cookie; when there is nothing to say it
+// deletes it.
+func (s *Sessions) setPending(host string, c loginCookie) (string, error) {
 	sameSite := "Lax" // Strict would keep it from coming back with the provider's redirect
 	if s.set.sameSite == "None" {
 		sameSite = "None"
 	}
-	if len(logins) == 0 {
-		return setCookie(s.loginName(), "", 0, sameSite), nil
+	life := loginTimeout
+	if len(c.logins) == 0 {
+		life = trailLife
+		if c.trail.over(s.now()) {
+			return setCookie(s.loginName(), "", 0, sameSite), nil
+		}
 	}
-	value, err := s.sealPending(s.loginBinding(host), logins)
+	value, err := s.sealPending(s.loginBinding(host), c)
 	if err != nil {
 		return "", fail(ReasonUnhandled, http.StatusInternalServerError, publicTryAgain, "%w", err)
 	}
-	return setCookie(s.loginName(), value, loginTimeout, sameSite), nil
+	return setCookie(s.loginName(), value, life, sameSite), nil
 }
 
 // loginBinding is the name under which login cookies are sealed. Each login in it says itself at which
@@ -334,31 +343,54 @@ func (s *Sessions) loginBinding(host string) string {
 	return strings.Join([]string{"login", s.set.cookie, host}, "\n")
 }
 
-// begin starts a login that has to bring back what want says: the provider's address to go to, and the
-// cookie to set.
-func (s *Sessions) begin(p *Provider, host, back string, want StepUp, cookies []*http.Cookie) (location, cookie string, err error) {
+// beginning is what led to a login. But for all, the zero value is a page that wants somebody signed in.
+type beginning struct {
+	all    Providers
+	want   StepUp // what has to come back
+	rounds uint8  // attempts that this one continues
+	again  bool   // somebody with a session signs in once more, which no loop does
+}
+
+// begin starts a login at p: the provider's address to go to, and the cookie to set, which is there
+// with an error too when it has to go.
+func (s *Sessions) begin(r *http.Request, p *Provider, back string, cookies []*http.Cookie, how beginning) (location, cookie string, err error) {
 	c, err := p.connected()
 	if err != nil {
 		return "", "", err
 	}
-	now := s.now()
-	logins, _, _ := s.pending(host, cookies)
-	login := newPendingLogin(p, now, back, want)
-	cookie, err = s.setPending(host, append(logins.live(now), login))
-	if err != nil {
+	if err := p.awake(r.Context(), c); err != nil {
+		return "", "", err
+	}
+	now, host := s.now(), canonicalHost(r.Host)
+	jar := s.pending(host, cookies)
+	if jar.trail.circling(now) && !how.again && s.counts(r) {
+		cookie, err = s.setPending(host, loginCookie{logins: jar.logins.live(now)}) // a person is next
+		if err == nil {
+			err = s.circling(how.all, host, back, cookies, now)
+		}
+		return "", cookie, err
+	}
+	login := newPendingLogin(p, now, back, how.want)
+	if login.ticket, err = s.sealTicket(&login, host, how.rounds); err != nil {
+		return "", "", err
+	}
+	jar.logins = append(jar.logins.live(now), login)
+	if cookie, err = s.setPending(host, jar); err != nil {
 		return "", "", err
 	}
 	s.begun.put(login.state, back, 64+len(back))
 	return p.authorizeURL(c, host, &login), cookie, nil
 }
 
-// wanted returns where the login with this state wanted to go, or "/" when that is forgotten.
-func (s *Sessions) wanted(state string) string {
-	b, err := decodeSegment(state)
-	if err != nil || len(b) != len(loginState{}) {
+// wanted returns where the login of a ticket wanted to go, or "/" when that is forgotten.
+func (s *Sessions) wanted(t *ticket) string {
+	if t == nil {
 		return "/"
 	}
-	if back, ok := s.begun.get(loginState(b)); ok {
+	if t.back != "" {
+		return t.back
+	}
+	if back, ok := s.begun.get(t.state); ok {
 		return back
 	}
 	return "/"

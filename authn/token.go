@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/coreos/go-oidc/v3/oidc"
 )
 
 const (
@@ -44,7 +46,11 @@ func (c *connection) verify(ctx context.Context, issuer, raw string, now time.Ti
 		return nil, err
 	}
 	if _, err := c.verifier.Verify(ctx, raw); err != nil {
-		return nil, fmt.Errorf("%s", clip(err.Error(), 300))
+		plain := fmt.Errorf("%s", clip(err.Error(), 300))
+		if _, ok := errors.AsType[*oidc.TokenExpiredError](err); ok { // it looks at the signature first
+			return nil, expiredError(raw, now, plain)
+		}
+		return nil, plain
 	}
 	// From here on the signature is known to be right; what is read is what was signed.
 	payload, err := decodeSegment(strings.Split(raw, ".")[1])
@@ -126,12 +132,28 @@ func subject(members object) (string, error) {
 	return sub, nil
 }
 
+// expiredError adds to why a token has expired how long ago it was issued, when it says.
+func expiredError(raw string, now time.Time, plain error) error {
+	payload, err := decodeSegment(strings.Split(raw, ".")[1])
+	if err != nil {
+		return plain
+	}
+	cl, err := parseClaims(payload)
+	if err != nil || now.Sub(cl.issued).Abs() <= skew {
+		return plain
+	}
+	return &clockError{ahead: now.Sub(cl.issued), err: plain}
+}
+
 func (c *claims) checkTimes(now time.Time) error {
 	if now.After(c.expires.Add(skew)) {
 		return fmt.Errorf("expired at %s", c.expires.UTC().Format(time.RFC3339))
 	}
 	if c.issued.After(now.Add(skew)) {
-		return fmt.Errorf("issued in the future, at %s", c.issued.UTC().Format(time.RFC3339))
+		return &clockError{
+			ahead: now.Sub(c.issued),
+			err:   fmt.Errorf("issued in the future, at %s", c.issued.UTC().Format(time.RFC3339)),
+		}
 	}
 	if nbf, ok := c.members.seconds("nbf"); ok && time.Unix(nbf, 0).After(now.Add(skew)) {
 		return errors.New("not valid yet")

@@ -30,6 +30,8 @@ type EndpointOptions struct {
 	OnLogout func(context.Context, Logout)
 	// OnError is told why an endpoint answered with an error page.
 	OnError func(context.Context, error)
+	// OnRefresh is told of every call to the token endpoint that renews a session.
+	OnRefresh func(context.Context, Refresh)
 }
 
 // endpoints are the pages of signing in and out.
@@ -40,7 +42,7 @@ type endpoints struct {
 }
 
 // Endpoints returns the handlers of signing in and out by their path: the callback, sign-in,
-// sign-out, and the page after it. They answer by themselves, errors included, and set their own
+// sign-out, the pages after them, and what scripts learn of the session. They answer by themselves, errors included, and set their own
 // Content-Security-Policy.
 func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.Handler {
 	if opts.Cookies == nil {
@@ -52,6 +54,9 @@ func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.
 		set.signIn:    http.HandlerFunc(e.signIn),
 		set.signOut:   http.HandlerFunc(e.signOut),
 		signedOutPath: http.HandlerFunc(e.signedOut),
+		signedInPath:  http.HandlerFunc(e.signedIn),
+		SessionPath:   http.HandlerFunc(e.session),
+		SessionScript: script(),
 	}
 }
 
@@ -101,7 +106,7 @@ func (e *endpoints) signIn(w http.ResponseWriter, r *http.Request) {
 	back := e.returnPath(r.URL.RawQuery)
 	sess, err := e.sessions.read(e.providers, host, e.opts.Cookies(r), e.sessions.now())
 	signedIn := err == nil && sess != nil
-	if signedIn && !ownRequest(r, host) {
+	if signedIn && strayed(r, host) {
 		// A link on another site ends nobody's session, and neither does a reload in a browser that
 		// does not say where it comes from: who is signed in goes to the page.
 		redirect(w, r, back)
@@ -148,7 +153,7 @@ func (e *endpoints) notOurs(back string) string {
 		p = plain
 	}
 	switch set := e.providers.paths(); p {
-	case set.callback, set.signIn, set.signOut, signedOutPath:
+	case set.callback, set.signIn, set.signOut, signedOutPath, SessionPath, SessionScript:
 		return "/"
 	}
 	return back
@@ -192,6 +197,18 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 		location = signedOutPath
 	}
 	redirect(w, r, location)
+}
+
+// strayed says whether nothing shows that a sign-in was meant. Browsers without Fetch Metadata only
+// have the Referer to show it.
+func strayed(r *http.Request, host string) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return true
+	case "":
+		return r.Header.Get("Sec-Fetch-Mode") == "" && navigation(r) && !ownRequest(r, host)
+	}
+	return false
 }
 
 // ownRequest says whether a request to sign out, or in again, was meant: a browser says that it came from a page
@@ -252,6 +269,7 @@ func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
 		Title: "You are signed out",
 		Text:  []string{"Your session on " + canonicalHost(r.Host) + " has ended. You can close this window."},
 		Label: "Sign in again", Href: e.providers.paths().signIn,
+		Script: SessionScript, // tells the other tabs
 	}.write(w, r, http.StatusOK)
 }
 

@@ -513,8 +513,9 @@ func (s *stack) handler() http.Handler {
 				s.onLogin(id.SessionID)
 			}
 		},
-		OnLogout: func(_ context_, l Logout) { s.note(func() { s.logouts = append(s.logouts, l) }) },
-		OnError:  func(_ context_, err error) { s.note(func() { s.errs = append(s.errs, err) }) },
+		OnLogout:  func(_ context_, l Logout) { s.note(func() { s.logouts = append(s.logouts, l) }) },
+		OnRefresh: func(_ context_, r Refresh) { s.note(func() { s.refreshed = append(s.refreshed, r) }) },
+		OnError:   func(_ context_, err error) { s.note(func() { s.errs = append(s.errs, err) }) },
 	}) {
 		mux.Handle(path, h)
 	}

@@ -23,6 +23,10 @@ const pageStyle = `:root{color-scheme:light dark;--bg:#f4f5f7;--card:#fff;--ink:
 // PageStyleHash is the CSP source of the inline style of the pages that this package answers with.
 const PageStyleHash = "'sha256-9vG9akojIZf6s4GmmNVxhNYdikLuCzH76r+UTqmQpTA='"
 
+// scriptCSP is PageCSP for the pages that have the session's script.
+const scriptCSP = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src " + PageStyleHash +
+	"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // PageCSP is the Content-Security-Policy that they are sent with: no script, nothing from elsewhere.
 const PageCSP = "default-src 'none'; style-src " + PageStyleHash + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -37,6 +41,9 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 {{- end}}
 <title>{{.Title}}</title>
 <style>` + pageStyle + `</style>
+{{- if .Script}}
+<script src="{{.Script}}" defer{{if .Done}} data-done{{end}}></script>
+{{- end}}
 </head>
 <body>
 <main>
@@ -82,6 +89,8 @@ type page struct {
 	Choices               []choice
 	Refresh               string
 	Reason, RequestID     string
+	Script                string // its address
+	Done                  bool   // the script closes the window
 }
 
 // choice is one of several links that are worth the same.
@@ -97,6 +106,9 @@ func (p page) write(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", PageCSP)
+	if p.Script != "" {
+		h.Set("Content-Security-Policy", scriptCSP)
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin") // signing out looks at it in browsers without Fetch Metadata

@@ -418,9 +418,13 @@ func FuzzSignInQuery(f *testing.F) {
 			return
 		}
 		in.want.Validate(func(field, msg string) { t.Fatalf("%s: %s", field, msg) })
-		b, err := parsePending(pendingLogins{{want: in.want}}.append(nil))
-		if err != nil || !slices.Equal(b[0].want.ACR, in.want.ACR) || b[0].want.MaxAge != in.want.MaxAge || b[0].want.Prompt != in.want.Prompt {
+		c := loginCookie{logins: pendingLogins{{want: in.want}}}
+		again, err := parsePending(c.append(nil))
+		if err != nil {
 			t.Fatalf("does not survive the login cookie: %v", err)
+		}
+		if got := again.logins[0].want; !slices.Equal(got.ACR, in.want.ACR) || got.MaxAge != in.want.MaxAge || got.Prompt != in.want.Prompt {
+			t.Fatalf("after the login cookie: got %+v, want %+v", got, in.want)
 		}
 	})
 }

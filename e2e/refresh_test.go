@@ -226,7 +226,10 @@ func TestNobodyGetsAnothersIdentity(t *testing.T) {
 	})
 }
 
-const sessionCookie = "__Host-gatehouse-0"
+const (
+	sessionCookie = "__Host-gatehouse-0"
+	loginCookie   = "__Host-gatehouse-login"
+)
 
 // cookiesAfter is the Cookie header of a browser that had cookies and then got resp.
 func cookiesAfter(cookies string, resp *http.Response) string {

@@ -32,6 +32,10 @@ const keysPrefix = "/.gatehouse/keys"
 // the provider. An office behind one address signs in well below two a second.
 func loginLimit() ratelimit.Config { return ratelimit.Config{Rate: "120/1m"} }
 
+// sessionLimit bounds what the scripts of one address may ask of the session, which costs no call but once
+// in half the life of an access token.
+func sessionLimit() ratelimit.Config { return ratelimit.Config{Rate: "1200/1m"} }
+
 // An assembled is a generation with what it needs beside the routes.
 type assembled struct {
 	generation *proxy.Generation

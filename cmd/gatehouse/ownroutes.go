@@ -20,10 +20,10 @@ func (a *assembler) ownRoutes() error {
 		return nil
 	}
 	endpoints := map[string]http.Handler{} // none where nobody signs in
-	var callback, others []func(http.Handler) http.Handler
+	var callback, others, session []func(http.Handler) http.Handler
 	if len(a.logins) > 0 {
 		var err error
-		if callback, others, err = a.endpointGuards(); err != nil {
+		if callback, others, session, err = a.endpointGuards(); err != nil {
 			return err
 		}
 		endpoints = authn.Endpoints(a.logins, a.sessions, a.endpointOptions())
@@ -36,8 +36,13 @@ func (a *assembler) ownRoutes() error {
 		}
 		for path, handler := range endpoints {
 			guards := others
-			if path == a.logins.Callback() {
+			switch path {
+			case a.logins.Callback():
 				guards = callback
+			case authn.SessionPath:
+				guards = session
+			case authn.SessionScript:
+				guards = nil // the same for everybody, and stored by browsers
 			}
 			a.routes = append(a.routes, proxy.Route{
 				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guards,
@@ -57,18 +62,24 @@ func (a *assembler) ownRoutes() error {
 // inspected. What a provider answers looks like an attack now and then, and nobody could sign in: iss is
 // an address (RFC 9207; rules 931100, 931130 and 934110), codes are noise, and descriptions of errors are
 // prose. The endpoint reads five parameters of bounded length, compares, escapes or hands them back to the
-// provider, and sends nothing upstream.
-func (a *assembler) endpointGuards() (callback, others []func(http.Handler) http.Handler, err error) {
+// provider, and sends nothing upstream. What scripts ask of the session has a limit of its own: each tab asks
+// when it is looked at, and that must keep nobody from signing in.
+func (a *assembler) endpointGuards() (callback, others, session []func(http.Handler) http.Handler, err error) {
 	limit, _, err := a.limit("sign-in endpoints", loginLimit())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	asked, _, err := a.limit("session endpoint", sessionLimit())
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	inspect, err := a.inspect(a.cfg.WAF)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	callback = []func(http.Handler) http.Handler{limit}
-	return callback, slices.Concat(callback, inspect), nil
+	session = []func(http.Handler) http.Handler{asked}
+	return callback, slices.Concat(callback, inspect), slices.Concat(session, inspect), nil
 }
 
 func (a *assembler) endpointOptions() authn.EndpointOptions {
@@ -84,6 +95,7 @@ func (a *assembler) endpointOptions() authn.EndpointOptions {
 			proxy.EventFrom(ctx).Note("login", "signed out")
 			a.observer.login("logout", out.Err)
 		},
+		OnRefresh: func(_ context.Context, r authn.Refresh) { a.observer.login("refresh", r.Err) },
 		OnError: func(ctx context.Context, err error) {
 			proxy.EventFrom(ctx).Denied = err
 			proxy.EventFrom(ctx).Note("login", "failed")

@@ -59,6 +59,11 @@ func TestOwnRoutesAreWhereSomebodyCanSignIn(t *testing.T) {
 		{"HEAD", "https://api.test" + keysPrefix + "/jwks.json", []int{200}},
 		{"POST", "https://api.test" + keysPrefix + "/jwks.json", []int{405}},
 		{"GET", "https://private.test" + keysPrefix + "/nosuchkey", []int{404}},
+		{"GET", "https://private.test/oauth2/session", []int{200}},
+		{"GET", "https://private.test/oauth2/session.js", []int{200}},
+		{"GET", "https://private.test/oauth2/signed_in", []int{200}},
+		{"PUT", "https://private.test/oauth2/session", []int{405}},
+		{"GET", "https://public.test/oauth2/session.js", []int{404}},
 		{"GET", "https://public.test/oauth2/idpresponse", []int{404}},
 		{"GET", "https://public.test" + keysPrefix + "/jwks.json", []int{404}},
 		{"GET", "https://other.test" + keysPrefix + "/jwks.json", []int{404, 421}},
@@ -141,5 +146,19 @@ func TestWithoutALoginNothingIsOurs(t *testing.T) {
 		if got := ask(h, "GET", "https://public.test"+path).Code; got != http.StatusNotFound {
 			t.Errorf("%s: got %d, want 404", path, got)
 		}
+	}
+}
+
+// Tabs that ask for the session must not keep people from signing in.
+func TestAskingForTheSessionHasALimitOfItsOwn(t *testing.T) {
+	t.Parallel()
+	h := serveText(t, loginText)
+	for range 200 {
+		if got := ask(h, "GET", "https://private.test/oauth2/session").Code; got != http.StatusOK {
+			t.Fatalf("the session: got %d, want 200", got)
+		}
+	}
+	if got := ask(h, "GET", "https://private.test/oauth2/idpresponse").Code; got != http.StatusBadRequest {
+		t.Errorf("the callback meanwhile: got %d, want 400 by the endpoint itself", got)
 	}
 }

@@ -223,11 +223,28 @@ func (p *Provider) authorizeURL(c *connection, host string, login *pendingLogin)
 		{"code_challenge_method", "S256"},
 	}, step...)
 	for _, extra := range p.set.extra {
-		if !slices.ContainsFunc(step, func(s param) bool { return s.name == extra.name }) {
+		i := slices.IndexFunc(params, func(s param) bool { return s.name == extra.name })
+		switch {
+		case i < 0:
 			params = append(params, extra)
+		case extra.name == "prompt" && !p.set.cognito:
+			params[i].value = prompts(params[i].value, extra.value)
 		}
 	}
 	return withQuery(c.oauth.Endpoint.AuthURL, params)
+}
+
+// prompts puts together what a login asks for and what all logins do: providers that give refresh
+// tokens only after prompt=consent (OpenID Connect Core 1.0 section 11) would leave this one without.
+// Cognito takes one value.
+func prompts(asked, always string) string {
+	list := []string{asked}
+	for _, prompt := range strings.Fields(always) {
+		if prompt != "none" && !slices.Contains(list, prompt) { // none stands alone
+			list = append(list, prompt)
+		}
+	}
+	return strings.Join(list, " ")
 }
 
 // signOutURL returns where a signed-out browser goes so that the provider forgets it too, or "".

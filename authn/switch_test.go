@@ -85,6 +85,20 @@ func TestAnotherAccount(t *testing.T) {
 	}
 }
 
+func TestPrompts(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ asked, always, want string }{
+		{"login", "consent", "login consent"},
+		{"login", "login", "login"},
+		{"login", "none", "login"},
+		{"select_account", " login  consent ", "select_account login consent"},
+	} {
+		if got := prompts(tt.asked, tt.always); got != tt.want {
+			t.Errorf("%q and %q: got %q, want %q", tt.asked, tt.always, got, tt.want)
+		}
+	}
+}
+
 func TestAnotherAccountComesBackToPagesOnly(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -36,7 +36,7 @@ func (p *Pool) issue(g *grant, first bool) (*tokens, error) {
 	p.store.access[hash(access)] = &accessToken{grant: g, expires: now.Add(p.opts.AccessTTL)}
 	p.mu.Unlock()
 	t := &tokens{Access: access, ExpiresIn: int64(p.opts.AccessTTL / time.Second), Type: "Bearer"}
-	if g.username == "" || !slices.Contains(g.scopes, "openid") {
+	if g.username == "" || !g.api && !slices.Contains(g.scopes, "openid") {
 		return t, nil
 	}
 	claims := p.idClaims(g, user, now).with("at_hash", leftHash(access))

@@ -69,12 +69,14 @@ type Options struct {
 	// InsecureAnyLocalhost makes every client accept any https://localhost:PORT/… as a callback and
 	// as a sign-out URL, beside its own lists.
 	InsecureAnyLocalhost bool
-	// Control serves /_faults and /_calls to whoever asks.
+	// Control serves /_faults, /_calls and /_codes to whoever asks.
 	Control bool
 
 	// IDKey and AccessKey sign the two kinds of token until [Pool.RotateKeys]; nil means a new
 	// 2048-bit key. Tests share them because making one takes a tenth of a second and more.
 	IDKey, AccessKey *rsa.PrivateKey
+	// AdminKeys are the access keys that may call the Admin operations of the API, with their secrets; default none.
+	AdminKeys map[string]string
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 	// Rand is where codes, tokens and key ids come from; default crypto/rand. Keys always come from
@@ -123,6 +125,7 @@ type Pool struct {
 	faults    Faults
 	calls     map[string]int
 	store     store
+	apiState  apiState
 }
 
 // New makes a pool. It returns every mistake in opts, joined.
@@ -137,14 +140,15 @@ func New(opts Options) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{
-		opts:    opts,
-		issuer:  opts.BaseURL + "/" + opts.PoolID,
-		secure:  base.Scheme == "https",
-		clients: make(map[string]*Client, len(opts.Clients)),
-		pages:   pages,
-		users:   make(map[string]User, len(opts.Users)),
-		calls:   make(map[string]int),
-		store:   newStore(),
+		opts:     opts,
+		issuer:   opts.BaseURL + "/" + opts.PoolID,
+		secure:   base.Scheme == "https",
+		clients:  make(map[string]*Client, len(opts.Clients)),
+		pages:    pages,
+		users:    make(map[string]User, len(opts.Users)),
+		calls:    make(map[string]int),
+		store:    newStore(),
+		apiState: newAPIState(),
 	}
 	for _, c := range opts.Clients {
 		p.clients[c.ID] = clientWithDefaults(c)
@@ -288,9 +292,11 @@ func (p *Pool) routes() {
 	p.handle("/oauth2/revoke", EndpointRevoke, cors(p.serveRevoke), "POST", "OPTIONS")
 	p.handle("/oauth2/userInfo", EndpointUserInfo, cors(p.serveUserInfo), "GET", "OPTIONS")
 	p.mux.HandleFunc("GET /{$}", p.serveHome)
+	p.handle("POST /{$}", EndpointAPI, p.serveAPI, "POST")
 	p.mux.HandleFunc("/", p.serveNotFound)
 	if p.opts.Control {
 		p.mux.HandleFunc("GET /_calls", p.serveCalls)
+		p.mux.HandleFunc("GET /_codes", p.serveCodes)
 		p.mux.HandleFunc("GET /_faults", p.serveFaults)
 		p.mux.HandleFunc("POST /_faults", p.acceptFaults)
 	}

@@ -17,6 +17,7 @@ type grant struct {
 	originJTI string
 	eventID   string
 	revoked   bool
+	api       bool // given out by the API, which has ID tokens without the scope openid
 }
 
 // An authCode is an authorization code before it is spent.

@@ -119,7 +119,7 @@ func parseBasic(authorization string) (id, secret string, ok bool) {
 // client returns the client that the form proves to come from.
 func (p *Pool) client(f *tokenForm) (*Client, error) {
 	c := p.clients[f.clientID]
-	if c == nil || !equal(c.Secret, f.secret) {
+	if c == nil || !p.takesSecret(c, f.secret) {
 		return nil, refuse(errInvalidClient)
 	}
 	return c, nil

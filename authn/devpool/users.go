@@ -16,6 +16,10 @@ type User struct {
 	Groups        []string
 	// Custom are further attributes, without their "custom:" prefix. Their values are always strings.
 	Custom map[string]string
+	// Unconfirmed users have signed up and not sent the code yet. They cannot sign in.
+	Unconfirmed bool
+	// NewPasswordRequired users are asked for another password when they sign in through the API.
+	NewPasswordRequired bool
 }
 
 // DefaultUsers returns the people of a development pool, each with their user name as password:
@@ -81,7 +85,7 @@ func (p *Pool) user(username string) (User, bool) {
 // authenticate returns the user whose name and password these are.
 func (p *Pool) authenticate(username, password string) (User, bool) {
 	u, ok := p.user(username)
-	return u, equal(u.Password, password) && ok
+	return u, equal(u.Password, password) && ok && !u.Unconfirmed
 }
 
 // listUsers returns the users in the order they were added.

@@ -115,7 +115,9 @@ func names(literal *ast.CompositeLit, field string) bool {
 }
 
 // policies are the packages that decide about requests.
-func policies() []string { return []string{"authn", "headers", "proxy/ratelimit", "waf"} }
+func policies() []string {
+	return []string{"authn", "authn/cognitoapi", "headers", "proxy/ratelimit", "waf"}
+}
 
 // checkOwners reports goroutines that a policy starts, because nobody would wait for them, and second
 // wrappers of an http.ResponseWriter: each would have to carry Unwrap, Flush and Hijack.

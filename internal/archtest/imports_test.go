@@ -25,6 +25,7 @@ func arrows() []arrow {
 		{"e2e", everything, true, "tests of the whole program"},
 
 		{"configs", "authn", false, "the file has the policies' Config sections"},
+		{"configs", "authn/cognitoapi", false, "the same"},
 		{"configs", "waf", false, "the same"},
 		{"configs", "headers", false, "the same"},
 		{"configs", "proxy/ratelimit", false, "the same"},
@@ -40,6 +41,7 @@ func arrows() []arrow {
 		{"internal/ledger", "authn", false, "keeps authn's revocations; authn declares what a ledger is and opens no file"},
 
 		{"authn", "authn/devpool", true, "logins are tested against a pool and not against a mock"},
+		{"authn/cognitoapi", "authn/devpool", true, "the same"},
 	}
 }
 
@@ -100,6 +102,7 @@ func homes() []home {
 		{"github.com/mholt/acmez/v3", []string{"proxy/certs"}, nil, "certmagic's types"},
 		{"go.uber.org/zap", []string{"proxy/certs"}, nil, "certmagic's logger type"},
 		{"cel.dev/cel-go", []string{"authn"}, nil, "expressions of require"},
+		{"github.com/aws/aws-sdk-go-v2", []string{"authn/cognitoapi"}, nil, "AWS's signature, and the credentials of a role"},
 		{"golang.org/x/time/rate", []string{"proxy/ratelimit"}, nil, "token buckets"},
 		{"golang.org/x/net", []string{"proxy", "proxy/wire", "proxy/upstream"}, anywhere, "HTTP/2 and IDNA on the data path; tests speak HTTP/2 by hand"},
 		{"golang.org/x/sync", []string{"authn"}, nil, "one refresh for many requests"},

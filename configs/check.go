@@ -102,6 +102,12 @@ func (c *Config) checkSections(d *decoder) {
 	for name, up := range c.Upstreams {
 		d.section("upstreams."+name, up)
 	}
+	for name, api := range c.CognitoAPI {
+		d.section("cognito_api."+name, api)
+		if _, taken := c.Upstreams[name]; taken {
+			d.fault("cognito_api."+name, "an upstream has this name already: a route could mean either")
+		}
+	}
 	d.section("headers", c.Headers)
 	d.section("assertion", c.Assertion)
 }
@@ -262,6 +268,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 		d.faultAlways(path+".require", `required: say who may come in: "nothing" (anybody), "optional", "signed-in", "token", {groups: [...]} or {token: {scopes: [...]}}`)
 	}
 	c.checkTo(d, r, path)
+	c.checkOperations(d, r, path)
 	r.Require.check(d, path+".require")
 	c.checkProviders(d, r, path)
 	c.checkRouteTokens(d, r, path)
@@ -301,9 +308,9 @@ func plainPath(p string) bool {
 func isDots(segment string) bool { return segment == "." || segment == ".." }
 
 func (c *Config) checkTo(d *decoder, r *Route, path string) {
-	known := keys(c.Upstreams)
+	known := append(keys(c.Upstreams), keys(c.CognitoAPI)...)
 	switch _, ok := c.Upstreams[r.To]; {
-	case ok || d.src.has("upstreams."+r.To) && r.To != "":
+	case ok || r.To != "" && (d.src.has("upstreams."+r.To) || d.src.has("cognito_api."+r.To)):
 	case !d.src.has(path + ".to"):
 		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s)", listed(known)))
 	case strings.Contains(r.To, "://"):

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
@@ -37,6 +38,9 @@ type Config struct {
 	Limits map[string]ratelimit.Config `yaml:"limits"`
 	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required.
 	Upstreams map[string]upstream.Config `yaml:"upstreams"`
+	// CognitoAPI are proxies of a user pool's API, by name: browsers call the pool through them as if their app client
+	// had no secret. Routes name them in to, as they name upstreams.
+	CognitoAPI map[string]cognitoapi.Config `yaml:"cognito_api"`
 	// Headers are the response headers every route starts from: a preset or a mapping.
 	Headers headers.SecurityConfig `yaml:"headers"`
 	// Assertion is how the identity is told to upstreams.
@@ -92,7 +96,7 @@ type Route struct {
 	Name string `yaml:"name"`
 	// Match is "host/path", a list of those, or a mapping with host, path and methods. Required.
 	Match Matches `yaml:"match"`
-	// To names the upstream. Required.
+	// To names the upstream, or the proxy in cognito_api. Required.
 	To string `yaml:"to"`
 	// Require says who may come in: "nothing", "optional", "signed-in", "token", or a mapping with
 	// groups, claims, email_domains, expr, on_unauthenticated or token. Required.
@@ -122,6 +126,9 @@ type Route struct {
 	// leeway for clocks; a token without "Bearer" is taken; its answers). With both, as with AWS, the
 	// upstream gets the token and no assertion.
 	Compat string `yaml:"compat"`
+	// Operations are those of the API that pass, where to names a proxy in cognito_api: one name or a list. Default all that
+	// the proxy lets through.
+	Operations Names `yaml:"operations"`
 }
 
 // Admit names what is let in. Each is false, refused, by default. It converts to proxy.Admit.

@@ -204,7 +204,7 @@ func isFileName(path, s string) bool {
 // isSecretKey guesses.
 func isSecretField(path string) bool {
 	switch lastKey(path) {
-	case "client_secret", "secret", "admin_token":
+	case "client_secret", "secret", "previous_secret", "secret_access_key", "session_token", "admin_token":
 		return true
 	case "keys":
 		return strings.HasPrefix(path, "login.session.") || strings.HasPrefix(path, "assertion.")

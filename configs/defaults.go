@@ -175,6 +175,10 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&issuer.CA)
 		c.Tokens.Issuers[name] = issuer
 	}
+	for name, api := range c.CognitoAPI {
+		f(&api.CA)
+		c.CognitoAPI[name] = api
+	}
 	for name, up := range c.Upstreams {
 		f(&up.TLS.CA)
 		c.Upstreams[name] = up

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
@@ -89,6 +90,10 @@ func accepted(t reflect.Type, key string) []string {
 	case authn.ClaimConfig:
 		if key == "format" {
 			return []string{authn.FormatString, authn.FormatArray, authn.FormatSpaces}
+		}
+	case cognitoapi.AdminConfig:
+		if key == "credentials" {
+			return []string{"role", "keys"}
 		}
 	case authn.SessionConfig:
 		switch key {

@@ -74,6 +74,11 @@ func lintUnused(c *Config, say func(path, format string, args ...any)) {
 			say("upstreams."+name, "no route goes here")
 		}
 	}
+	for name := range c.CognitoAPI {
+		if !to[name] {
+			say("cognito_api."+name, "no route goes here")
+		}
+	}
 	for name := range c.Limits {
 		if !limited[name] {
 			say("limits."+name, "no route names this limit, so nothing is limited by it")

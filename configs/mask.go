@@ -26,7 +26,7 @@ func isSecretKey(key string) bool {
 			return true
 		}
 	}
-	return word != "key" && nearest(word, []string{"client_secret", "secret", "password", "keys", "admin_token"}) != ""
+	return word != "key" && nearest(word, []string{"client_secret", "secret", "password", "keys", "admin_token", "session_token"}) != ""
 }
 
 // maskLines returns lines with everything masked that looks like a secret's value. It looks at the

@@ -11,6 +11,7 @@ import (
 	"github.com/kaptinlin/jsonschema"
 
 	"gatehouse/authn"
+	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
@@ -126,7 +127,7 @@ func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
 		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{},
-		&certs.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{},
+		&certs.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
 	} {
 		v := reflect.ValueOf(section).Elem()
 		for key, i := range fieldNames(v.Type()) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/authn"
+	"gatehouse/authn/cognitoapi"
 	"gatehouse/authn/identity"
 	"gatehouse/configs"
 	"gatehouse/headers"
@@ -52,6 +53,7 @@ type parts struct {
 	providers  shelf[*authn.Provider]
 	issuers    shelf[*authn.TokenIssuer]
 	assertions shelf[*headers.Assertion]
+	poolAPIs   shelf[*cognitoapi.Proxy]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
 	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
@@ -62,6 +64,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
+		poolAPIs: shelf[*cognitoapi.Proxy]{},
 	}
 }
 
@@ -73,6 +76,7 @@ func (p *parts) release() {
 	p.providers.release()
 	p.issuers.release()
 	p.assertions.release()
+	p.poolAPIs.release()
 }
 
 // An assembler builds one generation. This file is the only one that knows every package, and the order
@@ -308,9 +312,9 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	if err != nil {
 		return at(place+".assertion", err)
 	}
-	handler, err := a.upstream(rt, assert)
+	handler, err := a.destination(rt, assert)
 	if err != nil {
-		return at("upstreams."+rt.To, err)
+		return err
 	}
 	security, err := headers.NewSecurity(*rt.Headers)
 	if err != nil {

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+
+	"gatehouse/authn/cognitoapi"
+	"gatehouse/configs"
+	"gatehouse/proxy"
+)
+
+// destination returns what answers a route: an upstream, which is told by assert who is there, or a user pool's API.
+func (a *assembler) destination(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
+	if cfg, ok := a.cfg.CognitoAPI[rt.To]; ok {
+		handler, err := a.poolAPI(rt, cfg)
+		return handler, at("cognito_api."+rt.To, err)
+	}
+	handler, err := a.upstream(rt, assert)
+	return handler, at("upstreams."+rt.To, err)
+}
+
+// poolAPI returns the proxy of a user pool's API for one route. Generations share a proxy, and with it what it knows of
+// which secret works.
+func (a *assembler) poolAPI(rt *configs.Route, cfg cognitoapi.Config) (http.Handler, error) {
+	var files []string
+	if cfg.CA != "" {
+		files = append(files, cfg.CA)
+	}
+	api, err := a.parts.poolAPIs.take(rt.To+" "+digest(cfg, files...), a.prev.poolAPIs, func() (*cognitoapi.Proxy, error) {
+		return cognitoapi.New(cfg, cognitoapi.Options{
+			ClientIP: proxy.ClientIP, Scheme: clientScheme, Env: os.LookupEnv,
+			OnError: func(ctx context.Context, err error) { proxy.EventFrom(ctx).Denied = err },
+		})
+	}, (*cognitoapi.Proxy).Close)
+	if err != nil {
+		return nil, err
+	}
+	return api.Handler(rt.Operations), nil
+}

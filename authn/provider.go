@@ -57,7 +57,7 @@ type ProviderOptions struct {
 	Timeout time.Duration
 	// IDTokenClaims makes the claims of an identity those of the ID token instead of userinfo's.
 	// Userinfo is asked all the same: it may be the only one that knows the e-mail address and the
-	// groups, and what is asserted does not change who may come in.
+	// groups, and rules that ask for those do not depend on what is asserted. Rules on claims do.
 	IDTokenClaims bool
 }
 

@@ -226,7 +226,7 @@ func (g *Gate) session(r *http.Request, host string) (*session, Decision, error)
 	}
 	next, cookies, err := g.sessions.renew(r.Context(), g.providers.of(sess), host, sess, g.opts.OnRefresh)
 	switch {
-	case err == nil && g.sessions.over(sess), loginOver(err):
+	case g.sessions.over(sess), loginOver(err):
 		return nil, Decision{Cookies: g.sessions.clear}, nil
 	case err == nil:
 		return next, Decision{Cookies: cookies}, nil

@@ -142,3 +142,35 @@ func TestSignOutWhileARefreshAsksForClaims(t *testing.T) {
 		}
 	})
 }
+
+// A session that is signed out while its refresh fails is not served in spite of the provider.
+func TestSignOutDuringARefreshThatFails(t *testing.T) {
+	t.Parallel()
+	for _, down := range []string{"serve", "refuse"} {
+		t.Run(down, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t, withConfig(func(c *Config) { c.Session.OnProviderDown = down }))
+			b := s.login("alice")
+			cookies := b.own()
+			entered, release := make(chan struct{}), make(chan struct{})
+			s.set(func() {
+				s.handle["token"] = func(w http.ResponseWriter, _ *http.Request) {
+					close(entered)
+					<-release
+					w.WriteHeader(http.StatusInternalServerError)
+				}
+			})
+			s.clock.advance(2 * time.Hour)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if a := carry(t, s, cookies); a.status != 302 || len(live(a.cookies)) != 1 {
+					t.Errorf("the request that was to renew: got %d, want 302 and no session", a.status)
+				}
+			})
+			<-entered
+			b.visit("/oauth2/sign_out")
+			close(release)
+			wg.Wait()
+		})
+	}
+}

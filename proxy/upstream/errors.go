@@ -27,6 +27,7 @@ const (
 	ReasonClientBody     Reason = "client_body"             // 400, or the status of the body's own error
 	ReasonRequest        Reason = "bad_request"             // 400: the request cannot be forwarded as it is
 	ReasonMethod         Reason = "method"                  // 405: CONNECT and TRACE are not forwarded
+	ReasonEnded          Reason = "ended"                   // Options.Until ended the answer; the client's connection is aborted
 	ReasonHook           Reason = "reserved_header"         // 500: Options.Out set a field that belongs to framing
 )
 

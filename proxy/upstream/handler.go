@@ -23,6 +23,10 @@ type Options struct {
 	// Response is called on the fields of every final answer of the upstream, a 101 included, before they are copied.
 	// It must not keep h, and cannot change the framing.
 	Response func(in *http.Request, h http.Header)
+	// Until ends an answer early: a WebSocket with the close code 1008, any other that is not over by then by breaking
+	// it off. It is called when an answer turns out to last, with the head sent; nil is a context that never ends.
+	// release is called when the answer is over.
+	Until func(in *http.Request) (ctx context.Context, release func())
 	// Deny answers the client when the request was not forwarded or not answered. Required. The error is an *Error, or
 	// what Out returned.
 	Deny func(http.ResponseWriter, *http.Request, error)
@@ -48,6 +52,7 @@ type Result struct {
 	Attempts  int           // connections tried, dialled in vain or reused in vain included
 	Status    int           // of the answer; 0 if there was none
 	Upgraded  bool          // the connection became a WebSocket, which is over now
+	Ended     bool          // Options.Until has ended the answer
 	Err       error         // why there was no answer, or no whole one
 }
 
@@ -127,6 +132,9 @@ type exchange struct {
 	// The connection and what comes from it.
 	c        *conn
 	unwatch  func() bool
+	until    context.Context //nolint:containedctx // what Options.Until gave, for as long as the answer lasts
+	release  func()          // of it; not nil once it has been asked
+	unbind   func() bool
 	graced   bool // the read deadline is the first, short one
 	streamed bool // the answer is relayed as it comes
 	s        stream
@@ -370,6 +378,10 @@ func (x *exchange) failed(reason Reason, err error) error {
 	if x.ctx.Err() != nil {
 		return x.gone()
 	}
+	if x.until != nil && x.until.Err() != nil {
+		x.result.Ended = true
+		return &Error{Reason: ReasonEnded, Err: context.Cause(x.until)}
+	}
 	if isTimeout(err) {
 		return &Error{Reason: ReasonTimeout, Err: err}
 	}
@@ -395,16 +407,40 @@ func (x *exchange) watch() {
 	}
 }
 
+// bindUntil asks Options.Until, once, and lets it end the connection.
+func (x *exchange) bindUntil() {
+	if x.h.opts.Until == nil || x.release != nil || !x.wrote {
+		return
+	}
+	if x.until, x.release = x.h.opts.Until(x.r); x.until != nil {
+		x.unbind = context.AfterFunc(x.until, x.c.abort)
+	}
+}
+
+// unbindUntil undoes that, and reports whether the connection has been ended.
+func (x *exchange) unbindUntil() (ended bool) {
+	if x.unbind != nil {
+		ended = !x.unbind()
+		x.unbind = nil
+	}
+	if x.release != nil {
+		x.release()
+		x.release = func() {}
+	}
+	return ended
+}
+
 // endConn gives the connection back if it is fit for another request, and ends it otherwise. The upload is over after.
 func (x *exchange) endConn() {
 	x.endUpload()
+	left := x.unbindUntil()
 	c := x.c
 	if c == nil {
 		return
 	}
 	x.c = nil
 	c.sock.waiting = nil
-	left := x.unwatch != nil && !x.unwatch()
+	left = x.unwatch != nil && !x.unwatch() || left
 	x.unwatch = nil
 	fit := x.whole && x.hd.keep && x.s.r == x.s.w && !x.held && (x.up == nil || x.up.whole)
 	if left || !fit {

@@ -16,6 +16,9 @@ const (
 	grace = 20 * time.Millisecond
 	// maxInformational is how many 1xx responses one answer may have.
 	maxInformational = 16
+	// lasting is how much of an answer may have been relayed, in bytes, before it counts as one that lasts although
+	// the upstream never pauses.
+	lasting = 1 << 20
 )
 
 // Read reads from the connection as the moment asks: it is the stream's source.
@@ -66,6 +69,7 @@ func (x *exchange) uploading() bool {
 // pause is called when the upstream has nothing to say just now.
 func (x *exchange) pause() {
 	x.watch()
+	x.bindUntil()
 	if x.dirty {
 		x.dirty = false
 		_ = x.control().Flush() // a client that left shows at the next write
@@ -278,6 +282,7 @@ func (x *exchange) topUp() {
 
 // copyBody copies the body. What has arrived is flushed when the upstream makes a pause.
 func (x *exchange) copyBody() error {
+	relayed := 0
 	for {
 		p, err := x.body.next()
 		end := err == io.EOF //nolint:errorlint // next returns it bare
@@ -290,6 +295,9 @@ func (x *exchange) copyBody() error {
 		if end {
 			x.whole = true
 			x.endConn() // p stays: the buffer is ours
+		}
+		if relayed += len(p); relayed > lasting && !end {
+			x.bindUntil()
 		}
 		if len(p) > 0 {
 			x.dirty = true

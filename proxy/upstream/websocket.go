@@ -16,6 +16,20 @@ import (
 // tunnelBuffer is what one direction of a WebSocket holds, in bytes, for as long as it lasts.
 const tunnelBuffer = 8 << 10
 
+// How long the end of a WebSocket that Options.Until ends may take: the upstream to finish a frame that it has begun,
+// the client to take the close frame and answer it, and all of it.
+const (
+	frameWait = time.Second
+	closeWait = 3 * time.Second
+	endWait   = 4 * time.Second
+)
+
+// endReason is what the close frame says then.
+const endReason = "the session has ended"
+
+// errEnded is why a direction stops then.
+var errEnded = errors.New("ended by Options.Until")
+
 // wantsWebSocket reports whether the request is a WebSocket handshake that this route relays (RFC 6455 section 4.1).
 // A handshake that is not whole is refused rather than guessed at. Any other Upgrade is not relayed.
 func (x *exchange) wantsWebSocket() (bool, error) {
@@ -85,7 +99,12 @@ func (x *exchange) tunnel() error {
 	defer stop()
 	c.sock.SetDeadline(time.Time{})
 	t := &tunnel{client: client, c: c, timeout: x.p.responseTimeout}
+	if x.h.opts.Until != nil {
+		ctx, release := x.h.opts.Until(x.r)
+		defer t.until(x.ctx, ctx, release)()
+	}
 	t.run(early, x.s.buffered())
+	x.result.Ended = t.ending.Load()
 	return nil
 }
 
@@ -95,6 +114,85 @@ type tunnel struct {
 	c       *conn
 	timeout time.Duration
 	half    atomic.Bool // one direction has ended; the other may not be silent for ever
+	ending  atomic.Bool // see end
+	down    frames      // from the upstream to the client
+}
+
+// until ends the WebSocket with ctx, which may be nil, unless that ends with the request. It returns what is to be
+// called when it is over.
+func (t *tunnel) until(request, ctx context.Context, release func()) (over func()) {
+	if ctx == nil {
+		return release
+	}
+	stop := context.AfterFunc(ctx, func() {
+		if request.Err() == nil {
+			t.end()
+		}
+	})
+	return func() {
+		stop()
+		release()
+	}
+}
+
+// end closes the WebSocket from the middle, from any goroutine: nothing of the client's goes to the upstream any
+// more, the client gets what is left of a frame that it has the beginning of, and then a close frame.
+func (t *tunnel) end() {
+	t.ending.Store(true)
+	t.hurry()
+	time.AfterFunc(endWait, t.cut)
+}
+
+// hurry wakes up who reads, for end.
+func (t *tunnel) hurry() {
+	t.client.SetDeadline(time.Now().Add(closeWait))
+	t.c.rw.SetReadDeadline(time.Now())
+}
+
+// cut ends both connections at once.
+func (t *tunnel) cut() {
+	t.c.abort()
+	t.client.Close()
+}
+
+// toUpstream relays what the client has sent.
+func (t *tunnel) toUpstream(b []byte) error {
+	if t.ending.Load() {
+		return nil
+	}
+	_, err := t.c.rw.Write(b)
+	if t.ending.Load() {
+		return nil // the upstream has been let go meanwhile; the client is still to hear why
+	}
+	return err
+}
+
+// toClient relays what the upstream has sent.
+func (t *tunnel) toClient(b []byte) error {
+	if !t.ending.Load() {
+		t.down.pass(b)
+		_, err := t.client.Write(b)
+		return err
+	}
+	if !t.down.between() {
+		if _, err := t.client.Write(b[:t.down.step(b)]); err != nil {
+			return err
+		}
+	}
+	return t.goodbye()
+}
+
+// goodbye sends the close frame where it may stand, and reports whether that was here by errEnded.
+func (t *tunnel) goodbye() error {
+	if !t.down.between() {
+		return nil
+	}
+	if !t.down.closed {
+		if _, err := t.client.Write(closeFrame(policyViolation, endReason)); err != nil {
+			return err
+		}
+	}
+	return errEnded
 }
 
 // run relays until both directions are over. fromClient and fromUpstream have arrived already.
@@ -102,44 +200,68 @@ func (t *tunnel) run(fromClient, fromUpstream []byte) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.pipe(t.c.rw, t.client, t.closeUpstream, fromClient)
+		t.pipe(t.c.rw, t.client, t.toUpstream, t.closeUpstream, fromClient)
 	}()
-	t.pipe(t.client, t.c.rw, t.closeClient, fromUpstream)
+	t.pipe(t.client, t.c.rw, t.toClient, t.closeClient, fromUpstream)
 	<-done
 }
 
 // pipe relays one direction, starting with what has arrived. At the end of src it closes the other side's writing
 // half; after a failure it ends both.
-func (t *tunnel) pipe(dst, src net.Conn, closeWrite func() error, arrived []byte) {
-	err := t.copy(dst, src, arrived)
+func (t *tunnel) pipe(dst, src net.Conn, write func([]byte) error, closeWrite func() error, arrived []byte) {
+	err := t.copy(src, write, arrived)
+	if errors.Is(err, errEnded) {
+		// The upstream is let go at once. The client is not: what it has sent and nobody has read would make the
+		// system throw away what it has not read of ours. The other direction reads until the client closes.
+		t.c.abort()
+		if t.closeClient() == nil {
+			return
+		}
+	}
 	if errors.Is(err, io.EOF) {
 		err = closeWrite()
 	}
 	if err != nil {
-		t.c.abort()
-		t.client.Close()
+		t.cut()
 		return
 	}
 	t.half.Store(true)
-	dst.SetReadDeadline(time.Now().Add(t.timeout)) // the other direction reads from dst
+	t.patience(dst) // the other direction reads from dst
 }
 
-func (t *tunnel) copy(dst, src net.Conn, arrived []byte) error {
+// patience bounds the silence of a side of which the other side has ended.
+func (t *tunnel) patience(src net.Conn) {
+	src.SetReadDeadline(time.Now().Add(t.timeout))
+	if t.ending.Load() {
+		t.hurry()
+	}
+}
+
+func (t *tunnel) copy(src net.Conn, write func([]byte) error, arrived []byte) error {
 	if len(arrived) > 0 {
-		if _, err := dst.Write(arrived); err != nil {
+		if err := write(arrived); err != nil {
 			return err
 		}
 	}
 	buf := make([]byte, tunnelBuffer)
+	waited := false
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
-			if _, werr := dst.Write(buf[:n]); werr != nil {
+			if werr := write(buf[:n]); werr != nil {
 				return werr
 			}
 			if t.half.Load() {
-				src.SetReadDeadline(time.Now().Add(t.timeout))
+				t.patience(src)
 			}
+		}
+		if err != nil && src == t.c.rw && !waited && isTimeout(err) && t.ending.Load() {
+			waited = true
+			if err := t.goodbye(); err != nil {
+				return err
+			}
+			src.SetReadDeadline(time.Now().Add(frameWait))
+			continue
 		}
 		if err != nil {
 			return err

@@ -5,17 +5,20 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"gatehouse/authn/identity"
 )
 
 // Logout is what a hook learns of a sign-out. SessionID and Subject are empty when nobody was signed
-// in. Err says that the refresh token could not be revoked; the session is over all the same.
+// in, or when it is the provider that says so and names neither. Err says that the refresh token could
+// not be revoked; the session is over all the same.
 type Logout struct {
-	SessionID string
-	Subject   string
-	Err       error
+	SessionID  string
+	Subject    string
+	Everywhere bool // all sessions of the subject that there were
+	Err        error
 }
 
 // EndpointOptions are the surroundings of the endpoints. The zero value is fine.
@@ -42,14 +45,14 @@ type endpoints struct {
 }
 
 // Endpoints returns the handlers of signing in and out by their path: the callback, sign-in,
-// sign-out, the pages after them, and what scripts learn of the session. They answer by themselves, errors included, and set their own
-// Content-Security-Policy.
+// sign-out, the pages after them, what scripts learn of the session, and where providers other than Cognito
+// tell of sign-outs. They answer by themselves, errors included, and set their own Content-Security-Policy.
 func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.Handler {
 	if opts.Cookies == nil {
 		opts.Cookies = (*http.Request).Cookies
 	}
 	e, set := &endpoints{providers: ps, sessions: s, opts: opts}, ps.paths()
-	return map[string]http.Handler{
+	handlers := map[string]http.Handler{
 		set.callback:  http.HandlerFunc(e.callback),
 		set.signIn:    http.HandlerFunc(e.signIn),
 		set.signOut:   http.HandlerFunc(e.signOut),
@@ -58,6 +61,11 @@ func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.
 		SessionPath:   http.HandlerFunc(e.session),
 		SessionScript: script(),
 	}
+	if slices.ContainsFunc(ps, func(p *Provider) bool { return !p.set.cognito }) {
+		handlers[backchannelPath] = http.HandlerFunc(e.backchannel)
+		handlers[frontchannelPath] = http.HandlerFunc(e.frontchannel)
+	}
+	return handlers
 }
 
 func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
@@ -153,7 +161,7 @@ func (e *endpoints) notOurs(back string) string {
 		p = plain
 	}
 	switch set := e.providers.paths(); p {
-	case set.callback, set.signIn, set.signOut, signedOutPath, SessionPath, SessionScript:
+	case set.callback, set.signIn, set.signOut, signedOutPath, SessionPath, SessionScript, backchannelPath, frontchannelPath:
 		return "/"
 	}
 	return back
@@ -169,15 +177,12 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	host := canonicalHost(r.Host)
-	next := e.switching(r)
-	if r.Method == http.MethodHead || !ownRequest(r, host) {
-		page{
-			Title: "Sign out?", Text: []string{"You are about to sign out of " + host + "."},
-			Label: "Sign out", Href: e.providers.signOutPath(next), QuietLabel: "Stay signed in", QuietHref: "/",
-		}.write(w, r, http.StatusOK)
+	next, everywhere := e.switching(r), wantsEverywhere(r)
+	if r.Method == http.MethodHead || !ownRequest(r, host) || everywhere && !fromPage(r) {
+		e.askToSignOut(w, r, host, next)
 		return
 	}
-	out, p, idToken := e.end(r, host)
+	out, p, idToken := e.end(r, host, everywhere)
 	for _, line := range e.sessions.clear {
 		w.Header().Add("Set-Cookie", line)
 	}
@@ -191,7 +196,7 @@ func (e *endpoints) signOut(w http.ResponseWriter, r *http.Request) {
 	}
 	location := ""
 	if p != nil {
-		location = p.signOutURL(p.live.Load(), host, idToken)
+		location = p.signOutURL(p.live.Load(), host, idToken, e.logoutState(host))
 	}
 	if location == "" {
 		location = signedOutPath
@@ -232,28 +237,17 @@ func ownRequest(r *http.Request, host string) bool {
 	return r.Method == http.MethodPost
 }
 
-// end revokes the session here and its refresh token at the provider, and returns the provider that
-// has to forget it too: that of the session. Without one it is the only one that there is, or nil.
-func (e *endpoints) end(r *http.Request, host string) (out Logout, p *Provider, idToken string) {
-	s := e.sessions
-	sess, err := s.read(e.providers, host, e.opts.Cookies(r), s.now())
-	if err != nil || sess == nil {
-		if len(e.providers) == 1 {
-			p = e.providers[0]
-		}
-		return Logout{}, p, ""
+// end ends the session of a request, and returns the provider that has to forget it too: that of the
+// session. Without one it is the only one that there is, or nil.
+func (e *endpoints) end(r *http.Request, host string, everywhere bool) (out Logout, p *Provider, idToken string) {
+	out, sess := e.sessions.signOut(r, e.providers, host, e.opts.Cookies(r), everywhere)
+	if sess != nil {
+		return out, e.providers.of(sess), sess.idToken
 	}
-	p = e.providers.of(sess)
-	s.end(sess)
-	sess = s.latest(p, host, sess) // a refresh may have rotated the token since
-	out = Logout{SessionID: sess.name, Subject: sess.subject}
-	c, err := p.connected()
-	if err != nil {
-		out.Err = err
-		return out, p, sess.idToken
+	if len(e.providers) == 1 {
+		p = e.providers[0]
 	}
-	out.Err = p.revoke(r.Context(), c, sess.refresh)
-	return out, p, sess.idToken
+	return out, p, ""
 }
 
 func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
@@ -265,10 +259,21 @@ func (e *endpoints) signedOut(w http.ResponseWriter, r *http.Request) {
 		redirect(w, r, e.switchSignIn(back))
 		return
 	}
+	host := canonicalHost(r.Host)
+	text := "Your session on " + host + " has ended. You can close this window."
+	switch e.returned(r.URL.RawQuery, host) {
+	case returnedOurs:
+		text = "Your session on " + host + " and the one at the sign-in service have ended. You can close this window."
+	case returnedOther:
+		e.fail(w, r, fail(ReasonBadRequest, http.StatusBadRequest,
+			"This is not the end of a sign-out that was begun here. You may still be signed in.", "signed out: state is not ours"),
+			func(p *page) {
+				p.Title, p.Label, p.Href = "Signing out did not work", "Sign out", e.providers.paths().signOut
+			})
+		return
+	}
 	page{
-		Title: "You are signed out",
-		Text:  []string{"Your session on " + canonicalHost(r.Host) + " has ended. You can close this window."},
-		Label: "Sign in again", Href: e.providers.paths().signIn,
+		Title: "You are signed out", Text: []string{text}, Label: "Sign in again", Href: e.providers.paths().signIn,
 		Script: SessionScript, // tells the other tabs
 	}.write(w, r, http.StatusOK)
 }

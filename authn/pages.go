@@ -68,6 +68,9 @@ var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
 {{- if .Href}}
 <a class="button" href="{{.Href}}">{{.Label}}</a>
 {{- end}}
+{{- if .OtherHref}}
+<a class="quiet" href="{{.OtherHref}}">{{.OtherLabel}}</a>
+{{- end}}
 {{- if .QuietHref}}
 <a class="quiet" href="{{.QuietHref}}">{{.QuietLabel}}</a>
 {{- end}}
@@ -85,6 +88,7 @@ type page struct {
 	Text                  []string
 	Quote                 string
 	Label, Href           string
+	OtherLabel, OtherHref string
 	QuietLabel, QuietHref string
 	Choices               []choice
 	Refresh               string

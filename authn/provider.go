@@ -247,8 +247,9 @@ func prompts(asked, always string) string {
 	return strings.Join(list, " ")
 }
 
-// signOutURL returns where a signed-out browser goes so that the provider forgets it too, or "".
-func (p *Provider) signOutURL(c *connection, host, idToken string) string {
+// signOutURL returns where a signed-out browser goes so that the provider forgets it too, or "". state
+// comes back from an OpenID provider (OpenID Connect RP-Initiated Logout 1.0 section 2); Cognito knows none.
+func (p *Provider) signOutURL(c *connection, host, idToken, state string) string {
 	if c == nil || c.endSession == "" {
 		return ""
 	}
@@ -260,6 +261,9 @@ func (p *Provider) signOutURL(c *connection, host, idToken string) string {
 		return withQuery(c.endSession, []param{{"client_id", p.set.clientID}, {"logout_uri", after}})
 	}
 	params := []param{{"client_id", p.set.clientID}, {"post_logout_redirect_uri", after}}
+	if p.set.afterSignOut == "" && state != "" { // elsewhere nobody would know what it is
+		params = append(params, param{"state", state})
+	}
 	if idToken != "" {
 		params = append([]param{{"id_token_hint", idToken}}, params...)
 	}

@@ -15,6 +15,12 @@ func (ps Providers) paths() *settings { return &ps[0].set }
 // Callback returns the path of the redirect URI.
 func (ps Providers) Callback() string { return ps.paths().callback }
 
+// FromProvider says whether the endpoint at path takes what a provider says: the answer to a login, or
+// that somebody has signed out there.
+func (ps Providers) FromProvider(path string) bool {
+	return path == ps.paths().callback || path == backchannelPath || path == frontchannelPath
+}
+
 // mark tells providers apart in what is kept about them: by name, issuer and client, so that a name
 // that is given to another one later finds nothing.
 type mark [8]byte

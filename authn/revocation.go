@@ -157,7 +157,16 @@ func newSessionKeys(issuer, name, subject, sid string) sessionKeys {
 }
 
 // over says whether a session was ended before its time.
-func (s *Sessions) over(sess *session) bool { return s.revoked.cover(&sess.keys, sess.began) }
+func (s *Sessions) over(sess *session) bool {
+	if s.revoked.cover(&sess.keys, sess.began) {
+		return true
+	}
+	if !s.claimed.cover(&sess.keys, sess.began) {
+		return false
+	}
+	s.end(sess) // what was claimed of it concerns a session that exists, so it is worth keeping
+	return true
+}
 
 // end ends one session.
 func (s *Sessions) end(sess *session) {
@@ -178,7 +187,11 @@ func (s *Sessions) longest(now time.Time) int64 {
 // revoke ends what rev covers, here at once and wherever the ledger is read. A ledger that fails takes
 // nothing back: OnError is told, and the revocation holds as long as this process lives.
 func (s *Sessions) revoke(rev Revocation) {
-	if !s.revoked.add(rev, s.now().Unix()) || s.ledger == nil {
+	if !s.revoked.add(rev, s.now().Unix()) {
+		return
+	}
+	s.watches.end(rev)
+	if s.ledger == nil {
 		return
 	}
 	if err := s.ledger.Append(rev); err != nil && s.onError != nil {
@@ -191,6 +204,8 @@ func (s *Sessions) revoke(rev Revocation) {
 func (s *Sessions) Learn(revocations ...Revocation) {
 	now := s.now().Unix()
 	for _, rev := range revocations {
-		s.revoked.add(rev, now)
+		if s.revoked.add(rev, now) {
+			s.watches.end(rev)
+		}
 	}
 }

@@ -64,14 +64,25 @@ func relyingPartyTests() map[string]func(*testing.T) {
 		"signing-key-rotation-just-before-signing": accepts(rotateKeys),
 
 		"rp-init-logout":             testLogoutAtProvider,
-		"rp-init-logout-other-state": testAfterLogout("?state=of-another"),
-		"rp-init-logout-no-state":    testAfterLogout(""),
+		"rp-init-logout-other-state": testAfterLogout("?state=of-another", http.StatusBadRequest, "Signing out did not work"),
+		"rp-init-logout-no-state":    testAfterLogout("", http.StatusOK, "You are signed out"),
+
+		"rp-backchannel-rpinitlogout":             logoutAccepted,
+		"rp-backchannel-rpinitlogout-alg-none":    logoutRefused("alg none"),
+		"rp-backchannel-rpinitlogout-no-event":    logoutRefused("no events"),
+		"rp-backchannel-rpinitlogout-with-nonce":  logoutRefused("nonce"),
+		"rp-backchannel-rpinitlogout-wrong-alg":   logoutRefused("HS256 with the secret"),
+		"rp-backchannel-rpinitlogout-wrong-aud":   logoutRefused("wrong aud"),
+		"rp-backchannel-rpinitlogout-wrong-event": logoutRefused("another event"),
+		"rp-backchannel-rpinitlogout-wrong-iss":   logoutRefused("wrong iss"),
+		"rp-frontchannel-opinitlogout":            frontchannelLogout,
+		"rp-frontchannel-rpinitlogout":            frontchannelLogout,
 	}
 }
 
 // notForUs are the tests that do not apply, and why.
 func notForUs() map[string]string {
-	list := map[string]string{
+	return map[string]string{
 		"aggregated-claims":        "claims are passed on as they are; what is in them is the application's to read",
 		"distributed-claims":       "claims are passed on as they are; what is in them is the application's to read",
 		"missing-athash":           "is for flows that bring an access token along the browser",
@@ -86,13 +97,6 @@ func notForUs() map[string]string {
 		"dynamic-registration":     "the client is configured",
 		"session-management":       "no check_session iframe: browsers have stopped sending the cookies that it reads",
 	}
-	for _, name := range []string{"", "-alg-none", "-no-event", "-with-nonce", "-wrong-alg", "-wrong-aud", "-wrong-event", "-wrong-iss"} {
-		list["rp-backchannel-rpinitlogout"+name] = "no address for back-channel logout"
-	}
-	for _, name := range []string{"opinitlogout", "rpinitlogout"} {
-		list["rp-frontchannel-"+name] = "no address for front-channel logout"
-	}
-	return list
 }
 
 func TestRelyingParty(t *testing.T) {
@@ -419,18 +423,22 @@ func testLogoutAtProvider(t *testing.T) {
 	}
 }
 
-// testAfterLogout comes back from the provider. We send no state there, so one that comes back is nobody's,
-// and none is expected; the page is the same.
-func testAfterLogout(query string) func(*testing.T) {
+// testAfterLogout comes back from the provider, with a state that is not ours or without. The former is
+// nobody's sign-out; the latter is tolerated. The session is over either way.
+func testAfterLogout(query string, status int, text string) func(*testing.T) {
 	return func(t *testing.T) {
 		s := newConformanceStack(t, asPublished)
 		b := s.login("alice")
-		if q := mustURL(t, b.visit("/oauth2/sign_out").location).Query(); q.Has("state") {
-			t.Errorf("state: got %q, want none", q.Get("state"))
+		cookies := b.own()
+		if q := mustURL(t, b.visit("/oauth2/sign_out").location).Query(); q.Get("state") == "" {
+			t.Error("no state was sent")
 		}
 		a := b.visit(signedOutPath + query)
-		if a.status != 200 || !strings.Contains(a.body, "You are signed out") || strings.Contains(a.body, "of-another") || len(a.cookies) != 0 {
-			t.Errorf("got %d, %d cookies, %s; want the page of somebody signed out", a.status, len(a.cookies), a.body)
+		if a.status != status || !strings.Contains(a.body, text) || strings.Contains(a.body, "of-another") || len(a.cookies) != 0 {
+			t.Errorf("got %d, %d cookies, %s; want %d and %q", a.status, len(a.cookies), a.body, status, text)
+		}
+		if a := carry(t, s, cookies); a.status != 302 {
+			t.Errorf("the old cookie: got %d, want 302", a.status)
 		}
 	}
 }

@@ -51,6 +51,9 @@ type outlasting struct {
 	life    atomic.Int64 // the longest timeout that sessions have been made with, in nanoseconds
 	ledger  Ledger       // nil when revocations are kept in memory only
 	onError func(error)
+	watches watches
+	claimed *revocations // what anybody could have claimed, apart from what is known
+	logouts *cache[RevocationKey, struct{}]
 }
 
 type loginState [16]byte
@@ -77,7 +80,10 @@ func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessi
 		begun:   newCache[loginState, string](maxBegun),
 		renewal: newRenewals(),
 	}
-	m.outlasting = &outlasting{ledger: opts.Ledger, onError: opts.OnError}
+	m.outlasting = &outlasting{
+		ledger: opts.Ledger, onError: opts.OnError,
+		claimed: newRevocations(maxClaimed), logouts: newCache[RevocationKey, struct{}](maxLogoutTokens),
+	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}

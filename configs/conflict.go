@@ -94,6 +94,8 @@ func (c *Config) checkOwnPaths(d *decoder) {
 		cmp.Or(c.Login.SignIn, "/oauth2/sign_in"):       "login.sign_in",
 		cmp.Or(c.Login.SignOut, "/oauth2/sign_out"):     "login.sign_out",
 		"/oauth2/signed_out":                            "the page after signing out",
+		"/oauth2/backchannel_logout":                    "where a provider tells of sign-outs",
+		"/oauth2/frontchannel_logout":                   "where a provider tells of sign-outs in a frame",
 	}
 	var login []string
 	for _, r := range c.Routes {

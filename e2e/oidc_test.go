@@ -289,8 +289,10 @@ func TestSignOutAtAnotherProvider(t *testing.T) {
 	}
 	resp, page = b.follow(to.String())
 	resp, page = b.follow(b.submit(resp, page, url.Values{"logout": {"yes"}}))
-	if got := resp.Request.URL.String(); got != s.base+"/oauth2/signed_out" || resp.StatusCode != http.StatusOK {
-		t.Errorf("after sign-out: got %s at %s, want the page of ours\n%s", resp.Status, got, page)
+	at := resp.Request.URL
+	if at.Scheme+"://"+at.Host+at.Path != s.base+"/oauth2/signed_out" || resp.StatusCode != http.StatusOK ||
+		at.Query().Get("state") != to.Query().Get("state") || !strings.Contains(page, "and the one at the sign-in service have ended") {
+		t.Errorf("after sign-out: got %s at %s, want the page of ours with the state that was sent\n%s", resp.Status, at, page)
 	}
 	s.clients(t, func(t *testing.T, c *http.Client) {
 		s.testSignedOut(t, c, old)

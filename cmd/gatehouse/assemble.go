@@ -484,7 +484,7 @@ func (a *assembler) upstream(rt *configs.Route, assert func(in *http.Request, ou
 	return pool.Handler(upstream.Options{
 		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, StripPrefix: rt.StripPrefix,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
-		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream,
+		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
 	}), nil
 }
 
@@ -520,9 +520,7 @@ func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
 	if len(changes.Dropped) > 0 {
 		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
 	}
-	if len(changes.Expired) > 0 { // the application signs its user out, as behind an ALB
-		proxy.EventFrom(in.Context()).Note("cookie", "expired")
-	}
+	a.deleted(in, changes.Expired)
 }
 
 func recordUpstream(ctx context.Context, r upstream.Result) {
@@ -532,6 +530,8 @@ func recordUpstream(ctx context.Context, r upstream.Result) {
 	}
 	if err, ok := errors.AsType[*upstream.Error](r.Err); ok {
 		event.Note("upstream", string(err.Reason))
+	} else if r.Ended { // a WebSocket, which ends without an error
+		event.Note("upstream", string(upstream.ReasonEnded))
 	}
 }
 

@@ -36,12 +36,12 @@ func (a *assembler) ownRoutes() error {
 		}
 		for path, handler := range endpoints {
 			guards := others
-			switch path {
-			case a.logins.Callback():
+			switch {
+			case a.logins.FromProvider(path):
 				guards = callback
-			case authn.SessionPath:
+			case path == authn.SessionPath:
 				guards = session
-			case authn.SessionScript:
+			case path == authn.SessionScript:
 				guards = nil // the same for everybody, and stored by browsers
 			}
 			a.routes = append(a.routes, proxy.Route{
@@ -58,12 +58,13 @@ func (a *assembler) ownRoutes() error {
 	return nil
 }
 
-// endpointGuards are those of the callback and of the other sign-in endpoints. The callback is not
-// inspected. What a provider answers looks like an attack now and then, and nobody could sign in: iss is
-// an address (RFC 9207; rules 931100, 931130 and 934110), codes are noise, and descriptions of errors are
-// prose. The endpoint reads five parameters of bounded length, compares, escapes or hands them back to the
-// provider, and sends nothing upstream. What scripts ask of the session has a limit of its own: each tab asks
-// when it is looked at, and that must keep nobody from signing in.
+// endpointGuards are those of the endpoints that take what a provider says, the callback and the two that
+// hear of sign-outs, and of the other ones. The former are not inspected. What a provider says looks like an
+// attack now and then, and nobody could sign in or out: iss is an address (RFC 9207; rules 931100, 931130 and
+// 934110), codes and tokens are noise, and descriptions of errors are prose. The endpoints read a few
+// parameters of bounded length, verify, compare, escape or hand them back to the provider, and send nothing
+// upstream. What scripts ask of the session has a limit of its own: each tab asks when it is looked at, and that must
+// keep nobody from signing in.
 func (a *assembler) endpointGuards() (callback, others, session []func(http.Handler) http.Handler, err error) {
 	limit, _, err := a.limit("sign-in endpoints", loginLimit())
 	if err != nil {
@@ -91,10 +92,7 @@ func (a *assembler) endpointOptions() authn.EndpointOptions {
 			event.Note("login", "signed in")
 			a.observer.login("login", nil)
 		},
-		OnLogout: func(ctx context.Context, out authn.Logout) {
-			proxy.EventFrom(ctx).Note("login", "signed out")
-			a.observer.login("logout", out.Err)
-		},
+		OnLogout:  a.signedOut,
 		OnRefresh: func(_ context.Context, r authn.Refresh) { a.observer.login("refresh", r.Err) },
 		OnError: func(ctx context.Context, err error) {
 			proxy.EventFrom(ctx).Denied = err

@@ -25,9 +25,7 @@ func (p *Provider) serves(host string) bool {
 
 // matchHost compares a canonical host, which may have a port, with a name or *.name.
 func matchHost(pattern, host string) bool {
-	if i := strings.LastIndexByte(host, ':'); i > 0 && !strings.HasSuffix(host, "]") {
-		host = host[:i]
-	}
+	host = withoutPort(host)
 	if suffix, ok := strings.CutPrefix(pattern, "*"); ok {
 		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
 	}

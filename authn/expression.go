@@ -285,7 +285,7 @@ func (f *facts) ResolveName(name string) (any, bool) {
 	case "request.method":
 		return f.request.Method, true
 	case "request.host":
-		return f.host, true
+		return withoutPort(f.host), true
 	case "request.path":
 		return f.request.URL.Path, true
 	case "request.query":

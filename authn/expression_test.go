@@ -86,7 +86,7 @@ func TestExpression(t *testing.T) {
 		{`identity.claims.staff || identity.claims.team`, true},
 		{`(identity.claims.department ? true : true)`, false},
 	} {
-		f := aliceAsks("https://APP.example.com:443/a%20b/c?x=1&x=2&zero=0",
+		f := aliceAsks("https://APP.example.com:8443/a%20b/c?x=1&x=2&zero=0",
 			"X-List", "a", "X-List", "b", "Cookie", "a=b", "Authorization", "Bearer x", "Proxy-Authorization", "Basic x")
 		if err := mustExpression(t, tt.source).holds(t.Context(), f); (err == nil) != tt.want {
 			t.Errorf("%s: got %v, want %t", tt.source, err, tt.want)

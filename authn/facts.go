@@ -90,3 +90,11 @@ func (f *facts) clientText() string {
 	}
 	return ip.Unmap().WithZone("").String()
 }
+
+// withoutPort returns the name of a canonical host, by which routes are matched.
+func withoutPort(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i > 0 && !strings.HasSuffix(host, "]") {
+		return host[:i]
+	}
+	return host
+}

@@ -3,6 +3,7 @@ package configs
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -156,4 +157,27 @@ func (q Require) conditionsYAML() yaml.MapSlice {
 		out = append(out, yaml.MapItem{Key: "expr", Value: q.Expr})
 	}
 	return out
+}
+
+// lintConditions says which conditions on an e-mail address nobody can be expected to meet.
+func (c *Config) lintConditions(i int, say func(path, format string, args ...any)) {
+	q := c.Routes[i].Require
+	parts := c.logins()
+	if len(q.EmailDomains) == 0 || len(parts) == 0 {
+		return
+	}
+	path := fmt.Sprintf("routes[%d].require.email_domains", i)
+	if q.Who == RequireToken {
+		path = fmt.Sprintf("routes[%d].require.token.email_domains", i)
+		if !slices.ContainsFunc(parts, func(p loginPart) bool { return p.Cognito == nil }) {
+			say(path, "Cognito's access tokens have no e-mail address unless a trigger of the pool adds email and email_verified: without it nobody passes")
+		}
+		return
+	}
+	unasked := func(p loginPart) bool {
+		return p.OIDC != nil && len(p.OIDC.Scopes) > 0 && !slices.Contains(p.OIDC.Scopes, "email")
+	}
+	if !slices.ContainsFunc(parts, func(p loginPart) bool { return !unasked(p) }) {
+		say(path, "the login does not ask for the scope email, so that the provider may tell no address: without one nobody passes")
+	}
 }

@@ -107,6 +107,7 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 	if at := fmt.Sprintf("routes[%d].assertion", i); r.Require.Who == RequireNothing && d.src.has(at) {
 		say(at, "does nothing: the route requires nothing, so nobody's identity is asserted")
 	}
+	c.lintConditions(i, say)
 	for j, m := range r.Match {
 		path := fmt.Sprintf("routes[%d].match", i)
 		if at := fmt.Sprintf("%s[%d]", path, j); d.src.has(at) {

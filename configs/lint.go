@@ -104,8 +104,8 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		}
 		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "1MiB"))
 	}
-	if at := fmt.Sprintf("routes[%d].assertion", i); r.Require.Who == RequireNothing && d.src.has(at) {
-		say(at, "does nothing: the route requires nothing, so nobody's identity is asserted")
+	if at := fmt.Sprintf("routes[%d].assertion", i); !c.Asserts(r) && d.src.has(at) {
+		say(at, "does nothing: the route tells its upstream nobody's identity")
 	}
 	c.lintConditions(i, say)
 	for j, m := range r.Match {

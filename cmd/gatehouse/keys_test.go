@@ -118,7 +118,7 @@ func TestKeysListSaysWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(open, []byte(public), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := runCommandLine(t, "keys", "list", "-c", open); code != exitFailed || !strings.Contains(stderr, "no login") {
+	if code, _, stderr := runCommandLine(t, "keys", "list", "-c", open); code != exitFailed || !strings.Contains(stderr, "no key is published") {
 		t.Errorf("a file without a login: %d %q", code, stderr)
 	}
 }

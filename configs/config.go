@@ -243,7 +243,7 @@ func (c *Config) TrustedPrefixes() []netip.Prefix {
 func (c *Config) Files() []string {
 	files := slices.Clone(c.loaded.src.expand.files)
 	for _, key := range c.Assertion.Keys {
-		if filepath.IsAbs(key) {
+		if filepath.IsAbs(key) && !headers.IsInlineKey(key) {
 			files = append(files, key)
 		}
 	}

@@ -197,7 +197,7 @@ func (d *decoder) text(n *node, path string) (string, bool) {
 
 // isFileName reports whether s, one of assertion.keys, names a file and is not the key itself.
 func isFileName(path, s string) bool {
-	return strings.HasPrefix(path, "assertion.") && !strings.HasPrefix(s, "-----BEGIN")
+	return strings.HasPrefix(path, "assertion.") && !headers.IsInlineKey(s)
 }
 
 // isSecretField reports whether the value at path is a secret. It knows the language, where

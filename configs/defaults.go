@@ -143,7 +143,7 @@ func stateDir(env func(string) (string, bool)) string {
 // resolveFiles makes the paths of files absolute: relative ones are taken from dir.
 func (c *Config) resolveFiles(dir string) {
 	c.eachFile(func(file *string) {
-		if *file != "" && !filepath.IsAbs(*file) && !strings.HasPrefix(*file, "-----BEGIN") {
+		if *file != "" && !filepath.IsAbs(*file) && !headers.IsInlineKey(*file) {
 			*file = filepath.Join(dir, *file)
 		}
 	})

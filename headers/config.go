@@ -27,8 +27,8 @@ type AssertionConfig struct {
 	// Signer is the "signer" field of the assertion's header: an ELB ARN that the app expects.
 	Signer string `yaml:"signer"`
 	// Keys are PEM files of P-256 keys: the first private key signs, all are published, public keys
-	// too. Without any, the key is derived from the file's secret. An entry that begins with
-	// "-----BEGIN" is the PEM itself, as a secret reference resolves to it.
+	// too. Without any, the key is derived from the file's secret. An entry that has
+	// "-----BEGIN" in it is the PEM itself, as a secret reference resolves to it.
 	Keys []string `yaml:"keys"`
 	// Rotate replaces the derived key after this time, from 24h to 8784h. The keys before and after
 	// are published as well, and all instances with the same secret agree. Default: never.
@@ -168,7 +168,7 @@ func (c AssertionConfig) Validate(report func(field, msg string)) {
 		field := fmt.Sprintf("keys[%d]", i)
 		if key == "" {
 			report(field, "want a file name, got nothing")
-		} else if isInlinePEM(key) {
+		} else if IsInlineKey(key) {
 			if _, err := parseKeys([]byte(key)); err != nil {
 				report(field, err.Error())
 			}

@@ -54,9 +54,10 @@ func NewKey() (private []byte, kid string, err error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), key.kid, nil
 }
 
-// isInlinePEM reports whether an entry of AssertionConfig.Keys is a key and not the name of its file.
-func isInlinePEM(source string) bool {
-	return strings.HasPrefix(strings.TrimSpace(source), pemBegin)
+// IsInlineKey reports whether an entry of AssertionConfig.Keys is a key, with text before it or without,
+// and not the name of its file. It is a secret then.
+func IsInlineKey(source string) bool {
+	return strings.Contains(source, pemBegin)
 }
 
 // pemBegin is what every block of PEM begins with (RFC 7468, section 2).
@@ -64,7 +65,7 @@ const pemBegin = "-----BEGIN "
 
 // readKeys returns the keys of one entry of AssertionConfig.Keys.
 func readKeys(source string) ([]*signingKey, error) {
-	if isInlinePEM(source) {
+	if IsInlineKey(source) {
 		return parseKeys([]byte(source))
 	}
 	file, err := os.Open(source)

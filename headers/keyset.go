@@ -128,7 +128,7 @@ func loadKeys(sources []string) (KeySource, error) {
 			}
 			seen[key.kid] = i
 			key.origin = fmt.Sprintf("keys[%d]", i)
-			if !isInlinePEM(source) {
+			if !IsInlineKey(source) {
 				key.origin += " " + source
 			}
 			keys = append(keys, key)

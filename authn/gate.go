@@ -324,10 +324,10 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err er
 	g.opts.Deny(w, r, err)
 }
 
-// begin sends a browser to the provider, or shows the chooser where there are several. With an error it
+// begin sends a browser to the provider, or to the chooser where there are several: that is not shown
+// here, because the headers of the route's pages are not its. With an error it
 // has done nothing.
 func (g *Gate) begin(w http.ResponseWriter, r *http.Request, d Decision, cause error) error {
-	host := canonicalHost(r.Host)
 	switch len(d.at) {
 	case 0:
 		return errNoProvider
@@ -345,8 +345,7 @@ func (g *Gate) begin(w http.ResponseWriter, r *http.Request, d Decision, cause e
 		redirect(w, r, location)
 	default:
 		g.told(r, cause)
-		errUnauthenticated.Header(w.Header())
-		g.providers.chooser(d.at, host, SafeReturn(ownReturn(r)), g.rule.StepUp).write(w, r, http.StatusUnauthorized)
+		redirect(w, r, g.providers.signInPath(d.at, SafeReturn(ownReturn(r)), g.rule.StepUp))
 	}
 	return nil
 }

@@ -144,8 +144,12 @@ func TestPeopleChooseBetweenSeveralProviders(t *testing.T) {
 	t.Parallel()
 	s, _ := newPair(t)
 	b := s.browser()
-	a := b.visit("/app/x?y=1&z=%20")
-	if a.status != http.StatusUnauthorized || a.location != "" || !strings.Contains(a.body, "<h1>Choose how to sign in</h1>") {
+	away := b.visit("/app/x?y=1&z=%20")
+	if away.status != http.StatusFound || len(away.cookies) != 0 {
+		t.Fatalf("got %d to %q with %v, want the chooser and no login begun", away.status, away.location, away.cookies)
+	}
+	a := b.visit(away.location)
+	if a.status != http.StatusOK || a.location != "" || !strings.Contains(a.body, "<h1>Choose how to sign in</h1>") {
 		t.Fatalf("chooser: got %d to %q\n%s", a.status, a.location, a.body)
 	}
 	if len(a.cookies) != 0 {

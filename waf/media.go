@@ -40,7 +40,8 @@ func (m mediaType) processor() string {
 	case "multipart/form-data":
 		return processorMultipart
 	case "application/json", "text/json", "application/x-json", "application/csp-report",
-		"application/ndjson", "application/x-ndjson", "application/jsonl":
+		"application/ndjson", "application/x-ndjson", "application/jsonl",
+		"application/x-amz-json-1.0", "application/x-amz-json-1.1": // AWS's APIs
 		return processorJSON
 	case "application/xml", "text/xml":
 		return processorXML

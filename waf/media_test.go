@@ -16,6 +16,7 @@ func TestMediaTypeDecidesTheProcessor(t *testing.T) {
 		"\u00a0Application/JSON ;charset=utf-8": processorJSON,
 		"application/problem+json":              processorJSON,
 		"application/x-ndjson":                  processorJSON,
+		"application/x-amz-json-1.1":            processorJSON,
 		"text/xml; charset=utf-8":               processorXML,
 		"application/atom+xml":                  processorXML,
 		"text/plain":                            "",

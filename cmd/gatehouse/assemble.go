@@ -348,7 +348,7 @@ func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler
 			byAddress = append(byAddress, guard)
 		}
 	}
-	inspect, err := a.inspect(*rt.WAF)
+	inspect, err := a.inspect(a.wafOf(rt))
 	if err != nil {
 		return nil, at(place+".waf", err)
 	}

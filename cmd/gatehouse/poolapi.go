@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"slices"
 
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/configs"
 	"gatehouse/proxy"
+	"gatehouse/waf"
 )
 
 // destination returns what answers a route: an upstream, which is told by assert who is there, or a user pool's API.
@@ -18,6 +20,16 @@ func (a *assembler) destination(rt *configs.Route, assert func(in *http.Request,
 	}
 	handler, err := a.upstream(rt, assert)
 	return handler, at("upstreams."+rt.To, err)
+}
+
+// wafOf is what a route's requests are inspected by. CRS knows the Content-Type of a user pool's API as little as that of
+// any other; the proxy takes this one and no other, and the body is read as the JSON that it is.
+func (a *assembler) wafOf(rt *configs.Route) waf.Config {
+	cfg := *rt.WAF
+	if _, ok := a.cfg.CognitoAPI[rt.To]; ok {
+		cfg.Exclude = append(slices.Clone(cfg.Exclude), waf.Exclusion{Rule: 920420})
+	}
+	return cfg
 }
 
 // poolAPI returns the proxy of a user pool's API for one route. Generations share a proxy, and with it what it knows of

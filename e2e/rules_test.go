@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp"
 )
 
 // rulesRoutes are for who they say. In the pool alice is in Field work and bob in Operations and an
@@ -169,4 +171,26 @@ func TestAnotherAccountOfAnotherProvider(t *testing.T) {
 	if resp.StatusCode != http.StatusOK || readEcho(t, page).Subject != "bob" || readEcho(t, page).Path != "/board/1?x=2" {
 		t.Errorf("as bob: got %s of %s, want the page that alice may not open\n%s", resp.Status, resp.Request.URL, page)
 	}
+}
+
+// TestBrowserUsesAnotherAccount goes the way in a real browser, which decides by itself what cookies cross
+// from the pool's site to ours.
+func TestBrowserUsesAnotherAccount(t *testing.T) {
+	t.Parallel()
+	l := startLaptop(t)
+	signIn := func(user, page string, status int) {
+		t.Helper()
+		l.expect(status, l.base+page,
+			chromedp.SendKeys(chromedp.CSS("#username"), user),
+			chromedp.SendKeys(chromedp.CSS("#password"), user),
+			chromedp.Click(chromedp.CSS("#password ~ button")))
+	}
+	l.expect(http.StatusOK, l.pool, chromedp.Navigate(l.base+"/admin?tab=2"))
+	signIn("alice", "/admin?tab=2", http.StatusForbidden)
+	l.expect(http.StatusOK, l.pool, chromedp.Click(chromedp.CSS(`main a[href^="/oauth2/sign_out"]`)))
+	signIn("bob", "/admin?tab=2", http.StatusOK)
+	if got := l.text("main"); !strings.Contains(got, "may be here") {
+		t.Errorf("the admin page: got %q", got)
+	}
+	l.assertNoComplaints()
 }

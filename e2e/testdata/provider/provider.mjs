@@ -4,6 +4,7 @@
 // it listens, and ends when its standard input does.
 import { createHash, generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
+import { request as requestTLS } from "node:https";
 import { Provider } from "oidc-provider";
 
 const spec = JSON.parse(process.argv[2]);
@@ -34,6 +35,19 @@ const client = (id, algorithm, more) => ({
   ...more,
 });
 
+// Logout tokens go to the gateway by its name, whose address the test says (/_gateway): no name server knows
+// it, and its certificate is its own.
+const backchannel = { backchannel_logout_uri: new URL("/oauth2/backchannel_logout", spec.redirect).href };
+let gateway;
+const toGateway = (url, { method, headers, body }) => new Promise((resolve, reject) => {
+  const { host, hostname, pathname } = new URL(url);
+  const request = requestTLS({
+    host: "127.0.0.1", port: gateway, servername: hostname, path: pathname, method, rejectUnauthorized: false,
+    headers: { ...Object.fromEntries(headers), host },
+  }, (response) => resolve(new Response(null, { status: response.resume().statusCode })));
+  request.on("error", reject).end(String(body));
+});
+
 const algorithms = ["RS256", "RS512", "PS256", "ES256", "ES384", "EdDSA"];
 
 const configuration = {
@@ -43,6 +57,8 @@ const configuration = {
     client("gatehouse-post", "RS256", { token_endpoint_auth_method: "client_secret_post" }),
     client("gatehouse-pairwise", "RS256", { subject_type: "pairwise" }),
     client("gatehouse-userinfo", "RS256", { userinfo_signed_response_alg: "ES256" }),
+    client("gatehouse-sid", "RS256", { ...backchannel, backchannel_logout_session_required: true }),
+    client("gatehouse-sub", "RS256", backchannel),
     {
       client_id: "machine", client_secret: spec.secret, redirect_uris: [], response_types: [],
       grant_types: ["client_credentials"], token_endpoint_auth_method: "client_secret_basic",
@@ -73,6 +89,7 @@ const configuration = {
   cookies: { keys: ["a key of the tests"] },
   pkce: { required: () => true },
   rotateRefreshToken: true,
+  fetch: toGateway,
   ttl: {
     AccessToken: spec.accessTTL, AuthorizationCode: 60, ClientCredentials: 600, Grant: 3600, IdToken: 600,
     Interaction: 600, RefreshToken: 3600, Session: 3600,
@@ -83,6 +100,7 @@ const configuration = {
     revocation: { enabled: true },
     jwtUserinfo: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    backchannelLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
       // Access tokens for a resource are JWTs (RFC 9068); those of a login are opaque.
@@ -106,11 +124,18 @@ server.listen(0, "127.0.0.1", () => {
       console.error(event, err.message, err.error_detail ?? "");
     });
   }
+  provider.on("backchannel.success", () => { calls["backchannel.success"] = (calls["backchannel.success"] ?? 0) + 1; });
+  provider.on("backchannel.error", (_, err) => console.error("backchannel.error", err));
   const answer = provider.callback();
   server.on("request", (request, response) => {
     const path = new URL(request.url, issuer).pathname;
     if (path === "/_calls") {
       response.end(JSON.stringify(calls));
+      return;
+    }
+    if (path === "/_gateway") {
+      gateway = new URL(request.url, issuer).searchParams.get("port");
+      response.end();
       return;
     }
     calls[path] = (calls[path] ?? 0) + 1;

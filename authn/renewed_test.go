@@ -3,6 +3,7 @@ package authn
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -165,6 +166,12 @@ func TestSignOutDuringARefreshThatFails(t *testing.T) {
 			wg.Go(func() {
 				if a := carry(t, s, cookies); a.status != 302 || len(live(a.cookies)) != 1 {
 					t.Errorf("the request that was to renew: got %d, want 302 and no session", a.status)
+				}
+			})
+			wg.Go(func() {
+				a := s.request(http.MethodPost, SessionPath, cookies, "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors")
+				if a.status != 200 || !strings.Contains(a.body, `"signed_in":false`) || len(live(a.cookies)) != 0 {
+					t.Errorf("the page that asked: got %d %s, want nobody signed in", a.status, a.body)
 				}
 			})
 			<-entered

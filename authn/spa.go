@@ -100,7 +100,7 @@ func (e *endpoints) session(w http.ResponseWriter, r *http.Request) {
 func (e *endpoints) renewed(w http.ResponseWriter, r *http.Request, host string, sess *session) *session {
 	next, cookies, err := e.sessions.renew(r.Context(), e.providers.of(sess), host, sess, e.opts.OnRefresh)
 	switch {
-	case err == nil && e.sessions.over(sess), loginOver(err):
+	case e.sessions.over(sess), loginOver(err):
 		next, cookies = nil, e.sessions.clear
 	case err != nil:
 		return sess

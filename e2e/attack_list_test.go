@@ -17,12 +17,15 @@ func loginCases() map[string]string {
 		"O29": "TestParallelRequestsRefreshOnce",
 		"O30": "TestInvalidGrantEndsTheSessionWithoutALoop",
 		"O31": "TestAProviderThatFailsWhileRefreshing",
+		"O33": "TestEmailOfALogin",
 		"O37": "TestHostileBearerTokens",
 		"O40": "TestHostileBearerTokens",
 		"O41": "TestHostileBearerTokens",
 		"O43": "TestHostileBearerTokens",
 		"O48": "TestTokenOfOneProviderIsNotTakenByAnother",
 		"O49": "TestNobodyGetsAnothersIdentity",
+		"O54": "TestHostileLogoutTokens",
+		"O61": "TestAWebSocketEndsWithItsSession",
 	}
 	for id := range strings.FieldsSeq("O02 O03 O04 O05 O06 O07 O10 O11 O12 O14 O16 O17 O18 O21 O23 O24 O25 O26 O28 O36 O44 O45 O47 O56 O58 O59 O60") {
 		cases[id] = ""
@@ -33,8 +36,12 @@ func loginCases() map[string]string {
 // TestLoginCasesArePlayed holds the list together with the tests.
 func TestLoginCasesArePlayed(t *testing.T) {
 	t.Parallel()
-	names := testNames(t, "*_test.go", "../authn/*_test.go")
-	for id, test := range loginCases() {
+	names := testNames(t, "*_test.go", "../authn/*_test.go", "../proxy/upstream/*_test.go")
+	cases := loginCases()
+	if len(cases) != 39 {
+		t.Errorf("cases: got %d, want the 39 of the list", len(cases))
+	}
+	for id, test := range cases {
 		if test == "" {
 			test = id
 		}

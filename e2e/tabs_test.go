@@ -51,8 +51,15 @@ func startSPA(t *testing.T) string {
 // startSPASite puts it behind a front door on localhost, with these flags of the pool, and opens a browser.
 func startSPASite(t *testing.T, flags ...string) (*site, *window) {
 	t.Helper()
+	return startSPASiteWith(t, "", flags...)
+}
+
+// startSPASiteWith is startSPASite with a further line in the login section.
+func startSPASiteWith(t *testing.T, login string, flags ...string) (*site, *window) {
+	t.Helper()
 	spec := siteSpec{
 		host: "localhost", upstream: startSPA(t),
+		login:  login,
 		routes: "\n  - {match: localhost/app/spa.js, to: u, require: nothing}\n  - {match: localhost, to: u, require: signed-in}\n",
 	}
 	s := newSite(t, spec)
@@ -220,7 +227,10 @@ func TestSignOutInOneTab(t *testing.T) {
 	evaluate[bool](w, `window.open = window.mayOpen; true`)
 
 	popup := s.popup(w)
-	popup.expect(http.StatusOK, s.base+"/oauth2/signed_in", popup.fillIn("alice")...)
+	popup.do(popup.fillIn("alice")...) // after which it closes
+	if end := s.event(func(e map[string]any) bool { return e["path"] == "/oauth2/signed_in" }); end["status"] != 200.0 {
+		t.Errorf("the window ended with %v, want 200", end["status"])
+	}
 	w.until(`heard.includes("back") && window.late !== undefined`)
 	if got, want := evaluate[string](w, "window.late"), "200 "+aliceSub; got != want {
 		t.Errorf("the fetch that waited: got %q, want %q", got, want)
@@ -229,6 +239,35 @@ func TestSignOutInOneTab(t *testing.T) {
 		t.Errorf("what the page knew: got %q, want all of it", got)
 	}
 	if got, want := evaluate[string](w, `heard.join(", ")`), "signedout, blocked, signedin, back"; got != want && got != "signedout, blocked, back, signedin" {
+		t.Errorf("events: got %q, want %q", got, want)
+	}
+	w.assertNoComplaints()
+}
+
+// Somebody else may sign in where one person has left. What the page holds is not theirs.
+func TestSomebodyElseSignsIn(t *testing.T) {
+	t.Parallel()
+	s, w := startSPASite(t)
+	w.signedInAt(s, s.base+"/app/board")
+	w.until("window.gatehouse?.state?.signed_in === true")
+	w.tab().expect(http.StatusOK, s.base+"/oauth2/signed_out", chromedp.Navigate(s.base+"/oauth2/sign_out"))
+	w.until(`heard.includes("signedout")`)
+	w.toFront()
+	popup := s.popup(w)
+	popup.do(popup.fillIn("bob")...)
+	w.until(`heard.includes("signedin changed") && heard.includes("somebody else signed in")`)
+	if evaluate[bool](w, `heard.includes("back")`) {
+		t.Error("the page goes on as if it were still alice's")
+	}
+}
+
+func TestAPageIsToldBeforeItsSessionEnds(t *testing.T) {
+	t.Parallel()
+	s, w := startSPASiteWith(t, "  session: {timeout: 20s}\n")
+	w.signedInAt(s, s.base+"/app/board")
+	w.until(`heard.includes("expiring")`)
+	w.until(`heard.includes("signedout")`)
+	if got, want := evaluate[string](w, `heard.join(", ")`), "expiring, signedout"; got != want {
 		t.Errorf("events: got %q, want %q", got, want)
 	}
 	w.assertNoComplaints()

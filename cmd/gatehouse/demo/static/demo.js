@@ -13,6 +13,14 @@ function state(id, text) {
   document.getElementById(id).textContent = text;
 }
 
+// The gateway's script knows when the session ends, here or in another tab.
+const over = document.getElementById("session-over");
+window.gatehouse?.addEventListener("signedout", () => { over.hidden = false; });
+window.gatehouse?.addEventListener("signedin", () => { over.hidden = true; });
+document.getElementById("sign-in").addEventListener("click", () => {
+  window.gatehouse?.signIn().catch(() => location.reload()); // somebody else: nothing here is theirs
+});
+
 const events = new EventSource("/app/events");
 events.onopen = () => state("events-state", "Connected.");
 events.onerror = () => state("events-state", "Disconnected; the browser tries again.");

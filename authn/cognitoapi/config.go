@@ -64,6 +64,10 @@ const (
 	CredentialsKeys = "keys"
 )
 
+// minSecret is below what Cognito makes (51 characters) and takes (24). An answer that holds the secret is not relayed, and
+// a short one could stand in any.
+const minSecret = 16
+
 var (
 	poolPattern   = regexp.MustCompile(`^[a-z0-9-]+_[A-Za-z0-9]+$`)
 	regionPattern = regexp.MustCompile(`^[a-z]{2}(-[a-z0-9]+)+$`)
@@ -107,10 +111,15 @@ func (c Config) validateClients(report func(field, msg string)) {
 		} else if slices.ContainsFunc(c.Clients[:i], func(other ClientConfig) bool { return other.ID == client.ID }) {
 			report(at+"id", "is named twice: a client has two secrets as secret and previous_secret")
 		}
-		if client.Secret == "" {
+		switch {
+		case client.Secret == "":
 			report(at+"secret", "required: an app client without a secret needs no proxy")
-		} else if client.PreviousSecret == client.Secret {
+		case len(client.Secret) < minSecret:
+			report(at+"secret", fmt.Sprintf("too short: want at least %d characters, got %d; Cognito's have more", minSecret, len(client.Secret)))
+		case client.PreviousSecret == client.Secret:
 			report(at+"previous_secret", "is the same as secret: want the one before, or none")
+		case client.PreviousSecret != "" && len(client.PreviousSecret) < minSecret:
+			report(at+"previous_secret", fmt.Sprintf("too short: want at least %d characters, got %d", minSecret, len(client.PreviousSecret)))
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	good := Config{UserPool: "eu-west-1_AbC123", Clients: []ClientConfig{{ID: "abc", Secret: "s"}}}
+	good := Config{UserPool: "eu-west-1_AbC123", Clients: []ClientConfig{{ID: "abc", Secret: "a-secret-of-cognito"}}}
 	for name, tt := range map[string]struct {
 		change func(*Config)
 		want   string // "field: part of the message"; "" is accepted
@@ -21,7 +21,9 @@ func TestValidate(t *testing.T) {
 		"no client":               {func(c *Config) { c.Clients = nil }, "clients: required"},
 		"an odd id":               {func(c *Config) { c.Clients[0].ID = "a b" }, "clients[0].id: want"},
 		"no secret":               {func(c *Config) { c.Clients[0].Secret = "" }, "clients[0].secret: required"},
-		"one secret twice":        {func(c *Config) { c.Clients[0].PreviousSecret = "s" }, "clients[0].previous_secret: is the same"},
+		"a short secret":          {func(c *Config) { c.Clients[0].Secret = "s" }, "clients[0].secret: too short"},
+		"a short former secret":   {func(c *Config) { c.Clients[0].PreviousSecret = "s" }, "clients[0].previous_secret: too short"},
+		"one secret twice":        {func(c *Config) { c.Clients[0].PreviousSecret = "a-secret-of-cognito" }, "clients[0].previous_secret: is the same"},
 		"one client twice":        {func(c *Config) { c.Clients = append(c.Clients, c.Clients[0]) }, "clients[1].id: is named twice"},
 		"an unknown operation":    {func(c *Config) { c.Operations = []string{"AdminGetUser"} }, "operations[0]: want one of"},
 		"an operation twice":      {func(c *Config) { c.Operations = []string{"GetUser", "GetUser"} }, "operations[1]: is named twice"},

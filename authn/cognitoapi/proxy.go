@@ -206,15 +206,35 @@ func readRequest(r *http.Request) (target string, body []byte, err error) {
 		return "", nil, refuse(typeUnknown, "Want one X-Amz-Target.")
 	}
 	body, err = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil {
-		return "", nil, refuse(typeSerializing, "The request could not be read.")
+	if err == nil && len(body) > maxBody {
+		err = tooLarge{}
 	}
-	if len(body) > maxBody {
-		return "", nil, &Error{
-			typeTooLarge, http.StatusRequestEntityTooLarge, "The request is too large.", fmt.Errorf("more than %d bytes", maxBody),
-		}
+	if err != nil {
+		return "", nil, unread(err)
 	}
 	return r.Header.Get("X-Amz-Target"), body, nil
+}
+
+// tooLarge is a body beyond maxBody.
+type tooLarge struct{}
+
+func (tooLarge) Error() string   { return fmt.Sprintf("more than %d bytes", maxBody) }
+func (tooLarge) HTTPStatus() int { return http.StatusRequestEntityTooLarge }
+
+// unread is the refusal of a body that could not be read to its end, with the status that the error asks for: a limit of the
+// route's may be smaller than ours.
+func unread(err error) *Error {
+	e := &Error{typeSerializing, http.StatusBadRequest, "The request could not be read.", fmt.Errorf("request body: %w", err)}
+	if s, ok := errors.AsType[interface {
+		error
+		HTTPStatus() int
+	}](err); ok && s.HTTPStatus() >= 400 && s.HTTPStatus() <= 599 {
+		e.Status = s.HTTPStatus()
+	}
+	if e.Status == http.StatusRequestEntityTooLarge {
+		e.Type, e.public = typeTooLarge, "The request is too large."
+	}
+	return e
 }
 
 // isAPI reports whether a Content-Type is the API's. Pages cannot send it to another host without asking first.

@@ -296,6 +296,8 @@ func TestRequestsThatAreNotTheAPIs(t *testing.T) {
 		"no target":                 {func(r *http.Request) { r.Header.Del("X-Amz-Target") }, signInAlice, 400, "UnknownOperationException"},
 		"two targets":               {func(r *http.Request) { r.Header.Add("X-Amz-Target", "x") }, signInAlice, 400, "UnknownOperationException"},
 		"a body that breaks off":    {func(r *http.Request) { r.Body = http.MaxBytesReader(nil, r.Body, 10) }, signInAlice, 400, "SerializationException"},
+		"too large for the route":   {func(r *http.Request) { r.Body = io.NopCloser(limited{413}) }, signInAlice, 413, "RequestEntityTooLargeException"},
+		"too slow for the route":    {func(r *http.Request) { r.Body = io.NopCloser(limited{408}) }, signInAlice, 408, "SerializationException"},
 		"too large, with a length":  {func(*http.Request) {}, large, 413, "RequestEntityTooLargeException"},
 		"too large, in chunks":      {func(r *http.Request) { r.ContentLength = -1 }, large, 413, "RequestEntityTooLargeException"},
 		"the charset of the API":    {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-amz-json-1.1; charset=UTF-8") }, signInAlice, 200, ""},
@@ -381,3 +383,10 @@ func TestAPoolThatDoesNotAnswer(t *testing.T) {
 		t.Errorf("told: %s holds what the client sent", b.told())
 	}
 }
+
+// limited is a body that the server stops reading, with a status.
+type limited struct{ status int }
+
+func (l limited) Read([]byte) (int, error) { return 0, l }
+func (l limited) Error() string            { return "the route's limit" }
+func (l limited) HTTPStatus() int          { return l.status }

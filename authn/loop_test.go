@@ -492,3 +492,24 @@ func TestInvalidGrantAgainAndAgain(t *testing.T) {
 		t.Errorf("at last: got %d %s after %d visits of the provider, want 400 %s\n%s", a.status, s.lastReason(), rounds, ReasonLoop, a.body)
 	}
 }
+
+func FuzzTicket(f *testing.F) {
+	s, err := NewSessions(SessionConfig{}, []byte(strings.Repeat("k", 32)), SessionsOptions{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	l := newPendingLogin(&Provider{}, time.Unix(1, 0), "/page", StepUp{})
+	if l.ticket, err = s.sealTicket(&l, "app.example.test", 1); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(l.stateText())
+	f.Add(l.state.text())
+	f.Add(".")
+	f.Add(strings.Repeat("A", 22) + "." + l.ticket)
+	f.Fuzz(func(t *testing.T, state string) {
+		// Fuzzing processes have the same key, so the seed may be another one's login.
+		if got := s.openTicket(state); got != nil && (got.host != "app.example.test" || got.back != "/page" || got.rounds != 1) {
+			t.Fatalf("opened a ticket that was not made here: %+v", got)
+		}
+	})
+}

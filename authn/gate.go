@@ -324,9 +324,8 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err er
 	g.opts.Deny(w, r, err)
 }
 
-// begin sends a browser to the provider, or to the chooser where there are several: that is not shown
-// here, because the headers of the route's pages are not its. With an error it
-// has done nothing.
+// begin sends a browser to the provider, or to the chooser where there are several, which has headers of
+// its own and not those of the route's pages. With an error no login has begun.
 func (g *Gate) begin(w http.ResponseWriter, r *http.Request, d Decision, cause error) error {
 	switch len(d.at) {
 	case 0:

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/pem"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -242,6 +244,63 @@ func TestIssuers(t *testing.T) {
 	}
 }
 
+// TestCognitoHints has the keys that become parameters, and the issuer that a pool can be set to.
+func TestCognitoHints(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		cfg    CognitoConfig
+		issuer string
+		query  url.Values
+	}{
+		"a provider of the pool": {
+			CognitoConfig{IdentityProvider: "Google", Lang: "pt-BR", Domain: "https://login.example.com/"},
+			"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", url.Values{"identity_provider": {"Google"}, "lang": {"pt-BR"}},
+		},
+		"its identifier": {
+			CognitoConfig{IDPIdentifier: "example.com", LoginHint: "someone@example.com", Issuer: "updated", Domain: "login.example.com"},
+			"https://issuer-cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", url.Values{"idp_identifier": {"example.com"}, "login_hint": {"someone@example.com"}},
+		},
+	} {
+		tt.cfg.UserPool, tt.cfg.ClientID = "eu-west-1_A", "c"
+		p, err := NewProvider(Config{Cognito: &tt.cfg}, ProviderOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Issuer() != tt.issuer {
+			t.Errorf("%s: issuer %q, want %q", name, p.Issuer(), tt.issuer)
+		}
+		c := &connection{}
+		c.cognitoEndpoints(p.set.domain)
+		login := newPendingLogin(p, time.Unix(0, 0), "/", StepUp{})
+		u := mustURL(t, p.authorizeURL(c, "app.example.com", &login))
+		got := u.Query()
+		for _, ours := range []string{
+			"client_id", "redirect_uri", "response_type", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
+		} {
+			got.Del(ours)
+		}
+		if diff := cmp.Diff(got, tt.query); diff != "" || u.Host != "login.example.com" || u.Path != "/oauth2/authorize" {
+			t.Errorf("%s: at %s%s (-got +want):\n%s", name, u.Host, u.Path, diff)
+		}
+	}
+	cfg := CognitoConfig{UserPool: "eu-west-1_A", Domain: "d", ClientID: "c", Endpoint: "https://vpce.example.com", Issuer: "updated"}
+	if _, err := NewProvider(Config{Cognito: &cfg}, ProviderOptions{}); err == nil || !strings.Contains(err.Error(), "cognito.issuer") {
+		t.Errorf("issuer beside endpoint: got %v", err)
+	}
+}
+
+// TestOneFormOfTheIssuerIsTaken gives a pool the tokens of the other one.
+func TestOneFormOfTheIssuerIsTaken(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.set(func() {
+		s.idClaims = func(c object2) { c["iss"] = "https://issuer-cognito-idp.eu-west-1.amazonaws.com/" + testPool }
+	})
+	if a := s.browser().follow("/start"); a.status != 401 || s.lastError(t).Reason != ReasonInvalidIDToken {
+		t.Errorf("got %d, %v", a.status, s.lastError(t))
+	}
+}
+
 func TestRuleValidate(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -251,6 +310,10 @@ func TestRuleValidate(t *testing.T) {
 		{Rule{}, nil},
 		{Rule{Mode: ModeToken, Scopes: []string{"a"}, Groups: []string{"g"}}, nil},
 		{Rule{Mode: "x"}, []string{"mode"}},
+		{Rule{Mode: ModeAllow, StepUp: StepUp{MaxAge: time.Hour}}, []string{""}},
+		{Rule{Mode: ModeToken, StepUp: StepUp{Prompt: "login"}}, []string{"prompt"}},
+		{Rule{StepUp: StepUp{ACR: []string{"a b", ""}, MaxAge: time.Second, Prompt: "none"}}, []string{"acr[0]", "acr[1]", "max_age", "prompt"}},
+		{Rule{StepUp: StepUp{MaxAge: time.Hour + time.Millisecond}}, []string{"max_age"}},
 		{Rule{Mode: ModeAllow, Groups: []string{""}}, []string{"", "groups[0]"}},
 		{Rule{Scopes: []string{"a b"}}, []string{"scopes[0]"}},
 	} {

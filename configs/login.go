@@ -106,7 +106,8 @@ func (c *Config) checkProviders(d *decoder, r *Route, path string) {
 	for _, m := range r.Match {
 		for _, host := range hostsOf(m) {
 			parts, all := c.taken(r, host)
-			if !all && len(c.Login.Providers) > 0 && len(r.Require.Providers) == 0 {
+			others := r.Require.Who == RequireToken && len(c.Tokens.Issuers) > 0
+			if !all && !others && len(c.Login.Providers) > 0 && len(r.Require.Providers) == 0 {
 				d.fault(path+".require", fmt.Sprintf("nobody could sign in to every host of %q: each provider has hosts of its own; want one without hosts, or provider here", host))
 			}
 			if len(r.Require.StepUp.ACR) == 0 || r.Require.Who == RequireToken {

@@ -155,6 +155,7 @@ func TestTheApplicationSignsOutAsBehindAnALB(t *testing.T) {
 	s.run(spec)
 	s.clients(t, func(t *testing.T, c *http.Client) {
 		cookies := s.signIn("alice", "/").cookies(s.base)
+		revokes := s.pool.calls(t, "revoke")
 		resp, _ := fetch(t, c, s.base+"/forge", cookies)
 		if got := strings.Join(resp.Header.Values("Set-Cookie"), "\n"); got != "mine=2" {
 			t.Errorf("cookies of the application: got %q, want its own alone", got)
@@ -169,6 +170,11 @@ func TestTheApplicationSignsOutAsBehindAnALB(t *testing.T) {
 		}
 		if resp, _ := fetch(t, c, s.base+"/page", left, navigating()...); resp.StatusCode != http.StatusFound {
 			t.Errorf("next navigation: got %s, want 302 to sign in", resp.Status)
+		}
+		// Behind an ALB a copy of the cookies would stay good.
+		s.testSignedOut(t, c, cookies)
+		if got := s.pool.calls(t, "revoke") - revokes; got != 1 {
+			t.Errorf("calls to the revocation endpoint: got %d, want 1", got)
 		}
 	})
 }

@@ -150,6 +150,9 @@ func claimedIssuer(raw string) string {
 
 // checkFor tells an access token that was made for us from every other token of the same issuer.
 func (t *TokenIssuer) checkFor(cl *claims, d dialect) error {
+	if len(t.set.clients)+len(t.set.audience)+len(t.set.claims) == 0 && !t.set.anyAudience {
+		return fault(faultAudience, "aud: nothing is configured that says which tokens are for us") // attack case O40
+	}
 	if cl.members.has("cnf") {
 		return fault(faultValue, "cnf: tokens that are bound to a key are not supported") // RFC 9449 section 7.2
 	}

@@ -175,6 +175,36 @@ func TestIssuersKeepTheirKeysApart(t *testing.T) {
 	}
 }
 
+// A login that says nothing of tokens takes none but Cognito's for its own client (attack case O40).
+func TestLoginWithoutAnAudienceTakesNoTokens(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, withOIDC)
+	for _, aud := range []any{nil, testClient, testAPI, ""} {
+		token := s.access("alice", func(c object2) {
+			if c["aud"] = aud; aud == nil {
+				delete(c, "aud")
+			}
+		})
+		for _, compat := range []string{"", CompatALB, CompatAPIGateway} {
+			if w := asked(t, Tokens{Logins: Providers{s.provider}, Compat: compat}, Rule{}, "Bearer "+token); w.Code != 401 {
+				t.Errorf("aud %v, %q: got %d, want 401", aud, compat, w.Code)
+			}
+		}
+	}
+}
+
+func TestAnyAudience(t *testing.T) {
+	t.Parallel()
+	o := newOP(t, newClock(), false)
+	issuer := issuerOf(t, o, func(c *TokenIssuerConfig) { c.Audience, c.InsecureAnyAudience = nil, true })
+	token := "Bearer " + o.access("alice", func(c object2) { c["aud"] = "https://other.example.com" })
+	for _, compat := range []string{"", CompatALB, CompatAPIGateway} {
+		if w := asked(t, Tokens{Issuers: []*TokenIssuer{issuer}, Compat: compat}, Rule{}, token); w.Code != 200 {
+			t.Errorf("%q: got %d, want 200", compat, w.Code)
+		}
+	}
+}
+
 func TestLoginAndIssuersTogether(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
@@ -488,6 +518,58 @@ func FuzzBearerToken(f *testing.F) {
 			if err != nil && d.refusal(err).(*Error).Status < 400 {
 				t.Fatalf("refused with %v", d.refusal(err))
 			}
+		}
+	})
+}
+
+// A token that has been seen costs one hash, however many issuers the route takes.
+func TestRememberedTokensAllocateNothing(t *testing.T) {
+	clk := newClock()
+	a, b := newOP(t, clk, false), newOP(t, clk, false)
+	tokens := Tokens{Issuers: []*TokenIssuer{issuerOf(t, a), issuerOf(t, b)}}
+	for _, compat := range []string{"", CompatALB, CompatAPIGateway} {
+		tokens.Compat = compat
+		g := NewGate(nil, nil, Rule{Mode: ModeToken, Scopes: []string{"orders.read"}}, GateOptions{Tokens: tokens})
+		r := httptest.NewRequest("GET", "https://api.example.test/", nil)
+		r.Header.Set("Authorization", "Bearer "+b.access("bob", nil))
+		allocs := testing.AllocsPerRun(1000, func() {
+			if d, err := g.Check(r); err != nil || d.Identity == nil {
+				t.Fatal(err)
+			}
+		})
+		if allocs != 0 {
+			t.Errorf("%q: Check allocates %v times, want 0", compat, allocs)
+		}
+	}
+}
+
+// BenchmarkToken is a token that has been seen, at a route that takes those of one issuer.
+func BenchmarkToken(b *testing.B) {
+	keys := testKeys()
+	set := &keySet{now: time.Now, algs: knownAlgorithms(), keys: []publicKey{{id: "k1", key: &keys.k1.PublicKey}}}
+	set.fetched.Store(time.Now().UnixNano())
+	issuer := newTokenIssuer(issuerSettings{issuer: "https://id.example.com", anyAudience: true}, nil, time.Now, 1<<20)
+	issuer.keys.Store(set)
+	now := time.Now().Unix()
+	r := httptest.NewRequest("GET", "https://api.example.test/", nil)
+	r.Header.Set("Authorization", "Bearer "+mint(keys.k1, head(), object2{"iss": "https://id.example.com", "sub": "alice", "iat": now, "exp": now + 3000}))
+	g := NewGate(nil, nil, Rule{Mode: ModeToken}, GateOptions{Tokens: Tokens{Issuers: []*TokenIssuer{issuer}}})
+	check := func(b *testing.B) {
+		if d, err := g.Check(r); err != nil || d.Identity == nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("warm", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			check(b)
+		}
+	})
+	b.Run("cold", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			clear(issuer.tokens.young)
+			check(b)
 		}
 	})
 }

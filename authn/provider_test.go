@@ -254,11 +254,13 @@ func TestCognitoHints(t *testing.T) {
 	}{
 		"a provider of the pool": {
 			CognitoConfig{IdentityProvider: "Google", Lang: "pt-BR", Domain: "https://login.example.com/"},
-			"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", url.Values{"identity_provider": {"Google"}, "lang": {"pt-BR"}},
+			"https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A",
+			url.Values{"identity_provider": {"Google"}, "lang": {"pt-BR"}},
 		},
 		"its identifier": {
 			CognitoConfig{IDPIdentifier: "example.com", LoginHint: "someone@example.com", Issuer: "updated", Domain: "login.example.com"},
-			"https://issuer-cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A", url.Values{"idp_identifier": {"example.com"}, "login_hint": {"someone@example.com"}},
+			"https://issuer-cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A",
+			url.Values{"idp_identifier": {"example.com"}, "login_hint": {"someone@example.com"}},
 		},
 	} {
 		tt.cfg.UserPool, tt.cfg.ClientID = "eu-west-1_A", "c"

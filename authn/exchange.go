@@ -97,11 +97,12 @@ func (p *Provider) readTokens(ctx context.Context, c *connection, tok *oauth2.To
 	return t, nil
 }
 
-// loginOver says whether an error of renew or userinfo means that the provider no longer stands by
-// the login, rather than that it could not be asked.
+// loginOver says whether an error of a refresh means that the provider no longer stands by the login,
+// rather than that it could not be asked. Claims that are too large are among those, as at a login: people
+// can make them so, and would keep what they were allowed before.
 func loginOver(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Status == http.StatusUnauthorized
+	return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Reason == ReasonTooLarge)
 }
 
 // headerSafe says whether a token can be sent in a header as it is.

@@ -66,22 +66,45 @@ func TestClaimsOfTheIDTokenByChoice(t *testing.T) {
 	}
 }
 
-func TestClaimsOfAnIDTokenTooLarge(t *testing.T) {
+// Who could keep what their claims allowed them once by making the next ones too large would not be
+// demoted until the session ends.
+func TestClaimsThatAreTooLargeKeepNoOlderOnes(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, func(s *stack) { s.idTokenClaims = true })
-	s.set(func() { s.rotate = true })
-	b := s.login("alice")
-	before := string(s.kept(b).claims)
-	s.set(func() { s.idClaims = func(c map[string]any) { c["note"] = noise(maxForwarded) } })
-	s.clock.advance(time.Hour)
-	if a := b.visit("/page"); a.status != 200 {
-		t.Errorf("a refresh with too much: %d, want the session to live on", a.status)
-	}
-	if got := string(s.kept(b).claims); got != before {
-		t.Errorf("claims after it: %s\nwant %s", clip(got, 200), before)
-	}
-	if a := s.browser().follow("/page"); a.status != 500 || !strings.Contains(a.body, "more data than this site can take") {
-		t.Errorf("a login with too much: %d %q", a.status, clip(a.body, 200))
+	rule := Rule{Claims: map[string][]string{"role": {"admin"}}}
+	for name, tt := range map[string]struct {
+		set    stackOption
+		change func(s *stack, role, note string)
+	}{
+		"userinfo": {func(*stack) {}, func(s *stack, role, note string) {
+			s.userinfo = map[string]any{"role": role, "note": note}
+		}},
+		"userinfo that is not read to its end": {func(*stack) {}, func(s *stack, role, note string) {
+			s.userinfo = map[string]any{"role": role, "note": strings.Repeat(note, 200)}
+		}},
+		"ID token": {func(s *stack) { s.idTokenClaims = true }, func(s *stack, role, note string) {
+			s.idClaims = func(c map[string]any) { c["role"], c["note"] = role, note }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t, tt.set)
+			s.set(func() {
+				s.rotate = true
+				tt.change(s, "admin", "")
+			})
+			b := s.login("alice")
+			if d, err := s.gate(rule).Check(b.request()); err != nil || d.Identity == nil {
+				t.Fatalf("an admin: %v, %v", d, err)
+			}
+			s.set(func() { tt.change(s, "nobody", noise(maxForwarded)) })
+			s.clock.advance(2 * time.Hour)
+			if d, err := s.gate(rule).Check(b.request()); err == nil || d.Identity != nil {
+				t.Errorf("whoever was one: let in %t, %v", d.Identity != nil, err)
+			}
+			if a := b.follow("/page"); a.status != 500 || s.lastReason() != ReasonTooLarge {
+				t.Errorf("a login with too much: %d %s", a.status, s.lastReason())
+			}
+		})
 	}
 }
 

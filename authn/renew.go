@@ -174,6 +174,9 @@ func (s *Sessions) refreshed(ctx context.Context, p *Provider, host string, old 
 			"refresh: the ID token is somebody else's") // OpenID Connect Core 1.0 section 12.2
 	}
 	claims, err := s.claimsAgain(ctx, p, c, t, old)
+	if err == nil {
+		err = checkForwarded(p.asserted(c, t, claims), t.access)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -214,9 +217,9 @@ func (p *Provider) tried(err error, now int64) {
 	p.away.Store(0)
 }
 
-// claimsAgain reads userinfo after a refresh. Only an answer that denies the login ends it; when
-// there is no answer, or one that cannot be used, the claims stay as they were, because the refresh
-// token may have been rotated and giving up would lose the session. nil means as they were.
+// claimsAgain reads userinfo after a refresh. Only an answer that denies the login ends it, or one that is
+// too large; when there is no answer, or one that cannot be read, the claims stay as they were, because the
+// refresh token may have been rotated and giving up would lose the session. nil means as they were.
 func (s *Sessions) claimsAgain(ctx context.Context, p *Provider, c *connection, t *tokens, old *session) ([]byte, error) {
 	if c.userinfo == "" {
 		if t.id == nil {
@@ -228,7 +231,7 @@ func (s *Sessions) claimsAgain(ctx context.Context, p *Provider, c *connection, 
 	if loginOver(err) {
 		return nil, err
 	}
-	if err != nil || checkForwarded(p.asserted(c, t, claims), t.access) != nil {
+	if err != nil {
 		return nil, nil
 	}
 	return claims, nil

@@ -11,8 +11,8 @@ import (
 	"gatehouse/authn/identity"
 )
 
-// who returns whom a gate sees behind the cookies of a browser.
-func (b *browser) who() *identity.Identity {
+// request is one with the cookies of a browser.
+func (b *browser) request() *http.Request {
 	b.s.t.Helper()
 	r, err := http.NewRequest(http.MethodGet, b.s.gw.URL+"/page", nil)
 	if err != nil {
@@ -21,7 +21,13 @@ func (b *browser) who() *identity.Identity {
 	for _, c := range b.own() {
 		r.AddCookie(c)
 	}
-	d, err := b.s.gate(Rule{}).Check(r)
+	return r
+}
+
+// who returns whom a gate sees behind the cookies of a browser.
+func (b *browser) who() *identity.Identity {
+	b.s.t.Helper()
+	d, err := b.s.gate(Rule{}).Check(b.request())
 	if err != nil {
 		b.s.t.Fatal(err)
 	}

@@ -176,7 +176,7 @@ func (s *session) take(p *Provider, c *connection, t *tokens, userinfo []byte) e
 			s.idToken = t.idRaw
 		}
 	}
-	if claims := p.asserted(c, t, userinfo); claims != nil && checkForwarded(claims, t.access) == nil {
+	if claims := p.asserted(c, t, userinfo); claims != nil {
 		s.claims = claims
 	}
 	if userinfo == nil {

@@ -16,7 +16,8 @@ import (
 // Where providers tell us that somebody has signed out there: OpenID Connect Back-Channel Logout 1.0
 // and OpenID Connect Front-Channel Logout 1.0.
 const (
-	backchannelPath  = "/oauth2/backchannel_logout"
+	// BackchannelPath takes logout tokens: all that a provider sends come from its few addresses.
+	BackchannelPath  = "/oauth2/backchannel_logout"
 	frontchannelPath = "/oauth2/frontchannel_logout"
 )
 

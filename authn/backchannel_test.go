@@ -41,7 +41,7 @@ func (s *stack) logoutToken(change ...any) string {
 // tell brings a logout token as the provider does.
 func (s *stack) tell(token string) *reply {
 	s.t.Helper()
-	return s.post(backchannelPath, url.Values{"logout_token": {token}}.Encode(), "application/x-www-form-urlencoded")
+	return s.post(BackchannelPath, url.Values{"logout_token": {token}}.Encode(), "application/x-www-form-urlencoded")
 }
 
 func (s *stack) post(path, body, kind string) *reply {
@@ -255,17 +255,17 @@ func TestLogoutTokensComeInAForm(t *testing.T) {
 		{"too long", "", token + "&more=" + strings.Repeat("m", maxLogoutBody), form},
 		{"under another name", "", "token=" + token, form},
 	} {
-		if a := s.post(backchannelPath+tt.path, tt.body, tt.kind); a.status != 400 {
+		if a := s.post(BackchannelPath+tt.path, tt.body, tt.kind); a.status != 400 {
 			t.Errorf("%s: got %d, want 400", tt.name, a.status)
 		}
 	}
-	if a := s.browser().visit(backchannelPath + "?" + token); a.status != 405 || a.header.Get("Allow") != "POST" {
+	if a := s.browser().visit(BackchannelPath + "?" + token); a.status != 405 || a.header.Get("Allow") != "POST" {
 		t.Errorf("GET: got %d %q, want 405", a.status, a.header.Get("Allow"))
 	}
 	if !s.signedIn(t, cookies) {
 		t.Error("one of them signed alice out")
 	}
-	if a := s.post(backchannelPath, "more=1&"+token, form+"; charset=utf-8"); a.status != 200 || s.signedIn(t, cookies) {
+	if a := s.post(BackchannelPath, "more=1&"+token, form+"; charset=utf-8"); a.status != 200 || s.signedIn(t, cookies) {
 		t.Errorf("beside something else: got %d, want 200 and alice signed out", a.status)
 	}
 }

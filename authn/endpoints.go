@@ -62,7 +62,7 @@ func Endpoints(ps Providers, s *Sessions, opts EndpointOptions) map[string]http.
 		SessionScript: script(),
 	}
 	if slices.ContainsFunc(ps, func(p *Provider) bool { return !p.set.cognito }) {
-		handlers[backchannelPath] = http.HandlerFunc(e.backchannel)
+		handlers[BackchannelPath] = http.HandlerFunc(e.backchannel)
 		handlers[frontchannelPath] = http.HandlerFunc(e.frontchannel)
 	}
 	return handlers
@@ -161,7 +161,7 @@ func (e *endpoints) notOurs(back string) string {
 		p = plain
 	}
 	switch set := e.providers.paths(); p {
-	case set.callback, set.signIn, set.signOut, signedOutPath, SessionPath, SessionScript, backchannelPath, frontchannelPath:
+	case set.callback, set.signIn, set.signOut, signedOutPath, SessionPath, SessionScript, BackchannelPath, frontchannelPath:
 		return "/"
 	}
 	return back

@@ -18,7 +18,7 @@ func (ps Providers) Callback() string { return ps.paths().callback }
 // FromProvider says whether the endpoint at path takes what a provider says: the answer to a login, or
 // that somebody has signed out there.
 func (ps Providers) FromProvider(path string) bool {
-	return path == ps.paths().callback || path == backchannelPath || path == frontchannelPath
+	return path == ps.paths().callback || path == BackchannelPath || path == frontchannelPath
 }
 
 // mark tells providers apart in what is kept about them: by name, issuer and client, so that a name

@@ -122,7 +122,7 @@ func (c Config) resolvePaths(report func(field, msg string)) settings {
 		signOut:      path(report, "sign_out", c.SignOut, defaultSignOut),
 		afterSignOut: c.AfterSignOut,
 	}
-	paths := []string{s.callback, s.signIn, s.signOut, signedOutPath, signedInPath, SessionPath, SessionScript, backchannelPath, frontchannelPath}
+	paths := []string{s.callback, s.signIn, s.signOut, signedOutPath, signedInPath, SessionPath, SessionScript, BackchannelPath, frontchannelPath}
 	for i, p := range paths {
 		if slices.Index(paths, p) != i {
 			report("", fmt.Sprintf("callback, sign_in and sign_out: want different paths, and none that is taken already, got %q twice", p))

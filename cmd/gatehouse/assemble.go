@@ -37,6 +37,10 @@ func loginLimit() ratelimit.Config { return ratelimit.Config{Rate: "120/1m"} }
 // in half the life of an access token.
 func sessionLimit() ratelimit.Config { return ratelimit.Config{Rate: "1200/1m"} }
 
+// logoutLimit bounds the logout tokens of one address, which is that of the provider: it signs a whole company out from
+// there, and most send no token again. One costs a check of its signature at the most.
+func logoutLimit() ratelimit.Config { return ratelimit.Config{Rate: "6000/1m"} }
+
 // An assembled is a generation with what it needs beside the routes.
 type assembled struct {
 	generation *proxy.Generation

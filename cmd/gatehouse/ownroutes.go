@@ -11,6 +11,7 @@ import (
 	"gatehouse/authn/identity"
 	"gatehouse/configs"
 	"gatehouse/proxy"
+	"gatehouse/proxy/ratelimit"
 )
 
 // ownRoutes adds what Gatehouse answers itself: the sign-in endpoints and the assertion's keys, on every
@@ -20,10 +21,10 @@ func (a *assembler) ownRoutes() error {
 		return nil
 	}
 	endpoints := map[string]http.Handler{} // none where nobody signs in
-	var callback, others, session []func(http.Handler) http.Handler
+	var guardsOf func(path string) []func(http.Handler) http.Handler
 	if len(a.logins) > 0 {
 		var err error
-		if callback, others, session, err = a.endpointGuards(); err != nil {
+		if guardsOf, err = a.endpointGuards(); err != nil {
 			return err
 		}
 		endpoints = authn.Endpoints(a.logins, a.sessions, a.endpointOptions())
@@ -35,17 +36,8 @@ func (a *assembler) ownRoutes() error {
 			suffix = " " + hosts[0]
 		}
 		for path, handler := range endpoints {
-			guards := others
-			switch {
-			case a.logins.FromProvider(path):
-				guards = callback
-			case path == authn.SessionPath:
-				guards = session
-			case path == authn.SessionScript:
-				guards = nil // the same for everybody, and stored by browsers
-			}
 			a.routes = append(a.routes, proxy.Route{
-				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guards,
+				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guardsOf(path),
 				Handler: handler, Response: a.security.Apply, MaxBody: 64 << 10, Gateway: true,
 			})
 		}
@@ -58,29 +50,44 @@ func (a *assembler) ownRoutes() error {
 	return nil
 }
 
-// endpointGuards are those of the endpoints that take what a provider says, the callback and the two that
-// hear of sign-outs, and of the other ones. The former are not inspected. What a provider says looks like an
+// endpointGuards returns the guards of the endpoint at a path. Those that take what a provider says, the callback
+// and the two that hear of sign-outs, are not inspected. What a provider says looks like an
 // attack now and then, and nobody could sign in or out: iss is an address (RFC 9207; rules 931100, 931130 and
 // 934110), codes and tokens are noise, and descriptions of errors are prose. The endpoints read a few
 // parameters of bounded length, verify, compare, escape or hand them back to the provider, and send nothing
-// upstream. What scripts ask of the session has a limit of its own: each tab asks when it is looked at, and that must
-// keep nobody from signing in.
-func (a *assembler) endpointGuards() (callback, others, session []func(http.Handler) http.Handler, err error) {
-	limit, _, err := a.limit("sign-in endpoints", loginLimit())
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	asked, _, err := a.limit("session endpoint", sessionLimit())
-	if err != nil {
-		return nil, nil, nil, err
+// upstream. Two have limits of their own: each tab asks for the session when it is looked at, and that must
+// keep nobody from signing in; and a provider that signs many people out comes from one address.
+func (a *assembler) endpointGuards() (func(path string) []func(http.Handler) http.Handler, error) {
+	limits := map[string]func(http.Handler) http.Handler{}
+	for name, cfg := range map[string]ratelimit.Config{
+		"sign-in endpoints": loginLimit(), "session endpoint": sessionLimit(), "logout tokens": logoutLimit(),
+	} {
+		limit, _, err := a.limit(name, cfg)
+		if err != nil {
+			return nil, err
+		}
+		limits[name] = limit
 	}
 	inspect, err := a.inspect(a.cfg.WAF)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
-	callback = []func(http.Handler) http.Handler{limit}
-	session = []func(http.Handler) http.Handler{asked}
-	return callback, slices.Concat(callback, inspect), slices.Concat(session, inspect), nil
+	guards := func(limit string, more ...func(http.Handler) http.Handler) []func(http.Handler) http.Handler {
+		return append([]func(http.Handler) http.Handler{limits[limit]}, more...)
+	}
+	return func(path string) []func(http.Handler) http.Handler {
+		switch {
+		case path == authn.SessionScript:
+			return nil // the same for everybody, and stored by browsers
+		case path == authn.SessionPath:
+			return guards("session endpoint", inspect...)
+		case path == authn.BackchannelPath:
+			return guards("logout tokens")
+		case a.logins.FromProvider(path):
+			return guards("sign-in endpoints")
+		}
+		return guards("sign-in endpoints", inspect...)
+	}, nil
 }
 
 func (a *assembler) endpointOptions() authn.EndpointOptions {

@@ -162,3 +162,14 @@ func TestAskingForTheSessionHasALimitOfItsOwn(t *testing.T) {
 		t.Errorf("the callback meanwhile: got %d, want 400 by the endpoint itself", got)
 	}
 }
+
+// A provider that ends everybody's session sends a token for each, all from its own address, and most send none twice.
+func TestAProviderMaySignManyPeopleOut(t *testing.T) {
+	t.Parallel()
+	h := serveText(t, loginText)
+	for i := range 500 {
+		if got := ask(h, "POST", "https://private.test/oauth2/backchannel_logout").Code; got != http.StatusBadRequest {
+			t.Fatalf("token %d: got %d, want 400 by the endpoint itself", i, got)
+		}
+	}
+}

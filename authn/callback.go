@@ -248,8 +248,8 @@ func (e *endpoints) overtaken(r *http.Request, host string, login *pendingLogin,
 }
 
 // login does steps 5 to 10 of ALB's list. Which provider it is says the login that was begun, and
-// nothing that came back: the code of another is redeemed where it is worth nothing (RFC 9700
-// section 4.4).
+// nothing that came back: the code of another is redeemed where it is worth nothing, since each of
+// several has a client secret (RFC 9700 section 4.4).
 func (e *endpoints) login(r *http.Request, host string, a answerParams, login *pendingLogin) ([]string, *session, error) {
 	p, s := e.providers.begun(login), e.sessions
 	c, err := p.connected()

@@ -97,6 +97,14 @@ func (c Config) resolveAll(report func(field, msg string)) {
 			section("title", fmt.Sprintf("%q is that of %s already: people could not tell them apart", s.title, other))
 		}
 		titles[s.title] = n.Name
+		if s.clientSecret == "" && s.clientID != "" && len(c.Providers) > 1 {
+			kind := "oidc"
+			if s.cognito {
+				kind = "cognito"
+			}
+			section(kind+".client_secret", "beside other providers a client needs one: all come back to one address, "+
+				"and a code that the wrong one gets to see is worth nothing without it (RFC 9700 section 4.4)")
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 // Gatehouse: window.gatehouse knows the session of this page. See README, "Single-page applications".
 "use strict";
 (() => {
+  const base = "/oauth2/session";
+  // An element of the page's that is named currentScript would be here in its place.
   const script = document.currentScript;
-  const base = new URL(script.src).pathname.replace(/\.js$/, "");
+  const done = script instanceof HTMLScriptElement && "done" in script.dataset;
   const self = (window.gatehouse = new EventTarget());
   const channel = window.BroadcastChannel ? new BroadcastChannel("gatehouse") : null;
   const warning = 60; // seconds before the end
@@ -33,7 +35,7 @@
       settle = waiting = null;
       self.account = state.account;
     }
-    if (was ? was.account !== state.account : !state.signed_in || "done" in script.dataset) look();
+    if (was ? was.account !== state.account : !state.signed_in || done) look();
     if (was && was.account !== state.account) tell(state.signed_in ? "signedin" : "signedout", { changed: !!other });
     return state;
   }
@@ -59,15 +61,17 @@
     return waiting;
   }
 
-  // A fetch that waits for the person to sign in again, and is then sent once more.
+  // A fetch that waits for the person to sign in again, and is then sent once more: as the same person.
   async function signedInFetch(input, init) {
     const request = new Request(input, init);
     const again = request.clone();
+    const mine = self.account;
     const answer = await fetch(request);
     const json = /json/.test(answer.headers.get("Content-Type"));
     if (answer.status !== 401 || !json || new URL(answer.url).origin !== location.origin) return answer;
     if (!(await answer.clone().json().catch(() => ({}))).login_url) return answer;
     if (!(await check()).signed_in) await signIn();
+    if (mine && mine !== self.account) throw new Error("somebody else signed in");
     return fetch(again);
   }
 
@@ -75,5 +79,5 @@
   if (channel) channel.onmessage = quietly;
   document.addEventListener("visibilitychange", () => document.hidden || quietly());
   self.ready = check();
-  self.ready.then(() => "done" in script.dataset && close(), () => {});
+  self.ready.then(() => done && close(), () => {});
 })();

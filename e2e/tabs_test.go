@@ -30,6 +30,12 @@ for (const name of ["expiring", "signedout", "signedin", "blocked"]) {
 document.querySelector("#again").onclick = () => gatehouse.signIn().then(() => heard.push("back"), (err) => heard.push(err.message));
 `
 
+// spaPlanted is a page with a comment of somebody whom the application lets write HTML without scripts. Its name hides a
+// property of the document (https://html.spec.whatwg.org/#dom-document-nameditem).
+const spaPlanted = `<!doctype html>
+<html lang="en"><head><title>Comments</title></head>
+<body><img name="currentScript" src="/x//planted.test/y.js"><script src="/oauth2/session.js"></script></body></html>`
+
 // startSPA is an upstream with that application at /app/ and an API at /api/.
 func startSPA(t *testing.T) string {
 	t.Helper()
@@ -41,6 +47,10 @@ func startSPA(t *testing.T) string {
 	mux.HandleFunc("GET /app/spa.js", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
 		io.WriteString(w, spaScript)
+	})
+	mux.HandleFunc("GET /app/comments", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, spaPlanted)
 	})
 	mux.HandleFunc("/api/", serveEcho)
 	s := httptest.NewServer(mux)
@@ -259,6 +269,48 @@ func TestSomebodyElseSignsIn(t *testing.T) {
 	if evaluate[bool](w, `heard.includes("back")`) {
 		t.Error("the page goes on as if it were still alice's")
 	}
+}
+
+// A request that one person has made is not sent again when another one is signed in by then.
+func TestARequestIsNotSentAgainForSomebodyElse(t *testing.T) {
+	t.Parallel()
+	s, w := startSPASite(t)
+	w.signedInAt(s, s.base+"/app/board")
+	w.until("window.gatehouse?.state?.signed_in === true")
+	other := w.tab()
+	other.expect(http.StatusOK, s.base+"/oauth2/signed_out", chromedp.Navigate(s.base+"/oauth2/sign_out"))
+	w.until(`heard.includes("signedout")`)
+	evaluate[bool](w, `{ // the answer takes its time to come
+		const send = window.fetch;
+		window.fetch = async (...what) => {
+			const answer = await send(...what);
+			if (!window.refused && answer.status === 401) {
+				window.refused = true;
+				await new Promise((resolve) => { window.arrive = resolve; });
+			}
+			return answer;
+		};
+	}
+	gatehouse.fetch("/api/transfer", { method: "POST", body: "alice's" }).then(
+		async (answer) => { window.end = answer.status + " " + (await answer.json()).Subject; },
+		(err) => { window.end = err.message; });
+	true`)
+	w.until("window.arrive !== undefined")
+
+	other.expect(http.StatusOK, s.pool.url, chromedp.Navigate(s.base+"/app/other"))
+	other.expect(http.StatusOK, s.base+"/app/other", other.fillIn("bob")...)
+	evaluate[bool](w, "window.arrive(); true")
+	w.until("window.end !== undefined")
+	if got, want := evaluate[string](w, "window.end"), "somebody else signed in"; got != want {
+		t.Errorf("the request of alice's: got %q, want %q", got, want)
+	}
+}
+
+func TestAPlantedElementMisleadsNoScript(t *testing.T) {
+	t.Parallel()
+	s, w := startSPASite(t)
+	w.signedInAt(s, s.base+"/app/comments")
+	w.until("window.gatehouse?.state?.signed_in === true")
 }
 
 func TestAPageIsToldBeforeItsSessionEnds(t *testing.T) {

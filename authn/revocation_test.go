@@ -127,6 +127,28 @@ func TestWhoHasSignedOutStaysSignedOut(t *testing.T) {
 	}
 }
 
+// A file that shortens the timeout must not bring back, at last, a session of before that was ended with all others.
+func TestNoSessionOutlivesTheMemoryOfItsEnd(t *testing.T) {
+	t.Parallel()
+	kept := &shelf{}
+	s := newStack(t, withLedger(kept, nil), withConfig(func(c *Config) { c.Session.Timeout = "720h" }))
+	stolen, own := s.login("alice").own(), s.login("alice")
+	s.cfg.Session.Timeout = "1h"
+	s.restart(t, kept)
+	s.clock.advance(time.Hour)
+	if a := carry(t, s, stolen); a.status != 200 {
+		t.Fatalf("a session of before: got %d, want 200", a.status)
+	}
+	own.visit("/oauth2/sign_out?everywhere=1", "Sec-Fetch-Site", "same-origin")
+	for range 4 {
+		if a := carry(t, s, stolen); a.status != 302 {
+			t.Errorf("signed out everywhere, at %s: got %d, want 302 to sign in", s.clock.now(), a.status)
+		}
+		s.clock.advance(72 * time.Hour)
+		s.restart(t, kept)
+	}
+}
+
 func TestALedgerThatFails(t *testing.T) {
 	t.Parallel()
 	full := errors.New("no space left")

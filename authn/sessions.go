@@ -197,6 +197,8 @@ func (s *Sessions) open(ps Providers, host string, shards *presented) *session {
 		if err != nil {
 			return nil
 		}
+		// One that was made when sessions lived longer ends before its revocations are forgotten.
+		sess.end = min(sess.end, s.longest(time.Unix(sess.start, 0)))
 		return sess.finish(p)
 	}
 	return nil

@@ -24,13 +24,13 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	// TLS says where certificates come from.
 	TLS certs.Config `yaml:"tls"`
-	// Login is how people sign in. Without it routes can only require nothing.
+	// Login is how people sign in. Without it routes can require nothing or, with tokens, a bearer token.
 	Login *authn.Config `yaml:"login"`
 	// Tokens says whose bearer tokens routes take beside the login's own.
 	Tokens authn.TokensConfig `yaml:"tokens"`
 	// Secret is the master secret from which the keys of sessions and assertions are derived, 32
-	// characters at least. Default: the login's client_secret, so that a single secret is enough;
-	// changing that one then ends every session.
+	// characters at least. Default: the client_secret of a login with one provider, so that a single
+	// secret is enough; changing that one then ends every session.
 	Secret string `yaml:"secret"`
 	// WAF is what every route's engine starts from: a mode ("block", "count", "off") or a mapping.
 	WAF waf.Config `yaml:"waf"`
@@ -99,7 +99,8 @@ type Route struct {
 	// To names the upstream, or the proxy in cognito_api. Required.
 	To string `yaml:"to"`
 	// Require says who may come in: "nothing", "optional", "signed-in", "token", or a mapping with
-	// groups, claims, email_domains, expr, on_unauthenticated or token. Required.
+	// groups, claims, email_domains, expr, provider, acr, max_age, prompt, on_unauthenticated or token.
+	// Required.
 	Require Require `yaml:"require"`
 	// Limit names the limits that apply: one name or a list.
 	Limit Names `yaml:"limit"`

@@ -414,6 +414,7 @@ type stack struct {
 
 	ledger        Ledger
 	ledgerError   func(error)
+	shared        Shared
 	idTokenClaims bool
 }
 
@@ -453,7 +454,7 @@ func (s *stack) connect() {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(s.provider.Close)
-	opts := SessionsOptions{Now: s.clock.now, Ledger: s.ledger, OnError: s.ledgerError}
+	opts := SessionsOptions{Now: s.clock.now, Ledger: s.ledger, OnError: s.ledgerError, Shared: s.shared}
 	if s.sessions, err = NewSessions(s.cfg.Session, []byte(strings.Repeat("k", 32)), opts); err != nil {
 		s.t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ type renewal struct {
 	sess     *session
 	cookies  []string
 	err      error
+	told     bool // by another instance, which made the call
 }
 
 func newRenewals() *renewals {
@@ -112,10 +113,10 @@ func (s *Sessions) renew(ctx context.Context, p *Provider, host string, old *ses
 	if lead {
 		func() {
 			defer s.renewal.leave(key, r)
-			s.run(context.WithoutCancel(ctx), p, host, old, r)
+			s.runShared(context.WithoutCancel(ctx), p, host, old, key, r)
 		}()
 		s.revokeLate(ctx, p, old, r)
-		if hook != nil {
+		if hook != nil && !r.told {
 			hook(ctx, Refresh{old.name, old.subject, r.err})
 		}
 		return r.sess, r.cookies, r.err
@@ -142,6 +143,11 @@ func (s *Sessions) revokeLate(ctx context.Context, p *Provider, old *session, r 
 // run makes the calls and fills r in.
 func (s *Sessions) run(ctx context.Context, p *Provider, host string, old *session, r *renewal) {
 	r.sess, r.cookies, r.err = s.refreshed(ctx, p, host, old)
+	s.date(old, r)
+}
+
+// date says how long what came of a refresh counts.
+func (s *Sessions) date(old *session, r *renewal) {
 	now := s.now().Unix()
 	switch {
 	case r.err == nil:

@@ -54,6 +54,7 @@ type outlasting struct {
 	watches watches
 	claimed *revocations // what anybody could have claimed, apart from what is known
 	logouts *cache[RevocationKey, struct{}]
+	shared  Shared // nil when other instances are not asked
 }
 
 type loginState [16]byte
@@ -67,6 +68,8 @@ type SessionsOptions struct {
 	Ledger Ledger
 	// OnError is told of revocations that the ledger did not take.
 	OnError func(error)
+	// Shared lets several instances redeem a refresh token once. Without it each does so by itself.
+	Shared Shared
 }
 
 // NewSessions returns sessions sealed with the configured keys, or, when there is none, with one
@@ -81,7 +84,7 @@ func NewSessions(cfg SessionConfig, secret []byte, opts SessionsOptions) (*Sessi
 		renewal: newRenewals(),
 	}
 	m.outlasting = &outlasting{
-		ledger: opts.Ledger, onError: opts.OnError,
+		ledger: opts.Ledger, onError: opts.OnError, shared: opts.Shared,
 		claimed: newRevocations(maxClaimed), logouts: newCache[RevocationKey, struct{}](maxLogoutTokens),
 	}
 	if opts.Now == nil {

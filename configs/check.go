@@ -108,6 +108,9 @@ func (c *Config) checkSections(d *decoder) {
 			d.fault("cognito_api."+name, "an upstream has this name already: a route could mean either")
 		}
 	}
+	if c.Fleet != nil {
+		d.section("fleet", *c.Fleet)
+	}
 	d.section("headers", c.Headers)
 	d.section("assertion", c.Assertion)
 }

@@ -9,6 +9,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
+	"gatehouse/internal/fleet"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
@@ -60,6 +61,9 @@ type Config struct {
 	// back, who has signed out. Default: $STATE_DIRECTORY (systemd), else gatehouse in the user's state
 	// directory.
 	StateDir string `yaml:"state_dir"`
+	// Fleet is the store that several instances share: who has signed out, and refreshes under way. Default:
+	// none, and each works alone.
+	Fleet *fleet.Config `yaml:"fleet"`
 	// Drain is how long requests may take to end after SIGTERM; default 30s.
 	Drain Duration `yaml:"drain"`
 	// Routes say what is matched, who may come in and where it goes. Required.

@@ -168,6 +168,9 @@ func (c *Config) eachFile(f func(*string)) {
 			f(&p.OIDC.CA)
 		}
 	}
+	if c.Fleet != nil {
+		f(&c.Fleet.CA)
+	}
 	for i := range c.Assertion.Keys {
 		f(&c.Assertion.Keys[i])
 	}

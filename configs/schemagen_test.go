@@ -280,7 +280,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../waf", "../proxy/certs", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

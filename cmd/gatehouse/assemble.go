@@ -62,6 +62,7 @@ type parts struct {
 	sessionsOf string // digest
 	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
 	ledger authn.Ledger
+	shared authn.Shared // the same; nil without a fleet
 }
 
 func newParts() *parts {
@@ -106,7 +107,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		prev = newParts()
 	}
 	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
-	a.parts.ledger = prev.ledger
+	a.parts.ledger, a.parts.shared = prev.ledger, prev.shared
 	defer func() {
 		if err != nil {
 			a.parts.release()
@@ -295,7 +296,7 @@ func (a *assembler) takeSessions(cfg authn.SessionConfig) (err error) {
 	switch {
 	case a.prev.sessions == nil:
 		a.sessions, err = authn.NewSessions(cfg, secret, authn.SessionsOptions{
-			Ledger: a.parts.ledger, OnError: a.observer.revocationLost,
+			Ledger: a.parts.ledger, OnError: a.observer.revocationLost, Shared: a.parts.shared,
 		})
 	case a.prev.sessionsOf == a.parts.sessionsOf:
 		a.sessions = a.prev.sessions

@@ -50,6 +50,8 @@ type metrics struct {
 	reloadOK    prometheus.Gauge
 	reloadTime  prometheus.Gauge
 	provider    *prometheus.GaugeVec
+	fleet       *prometheus.GaugeVec
+	fleetEvents *prometheus.CounterVec
 }
 
 // latencyBuckets reach from a local answer to a slow upstream, in seconds.
@@ -94,10 +96,14 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		provider: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "gatehouse", Name: "provider_up", Help: "1 once the OpenID provider's metadata has been read.",
 		}, []string{"issuer"}),
+		fleet: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "gatehouse", Name: "fleet_up", Help: "1 while the store of the fleet answers, 0 while this instance works alone.",
+		}, nil),
+		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 	}
 	registry.MustRegister(
 		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafRules, m.limits, m.upstream, m.logins,
-		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider,
+		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.fleet, m.fleetEvents,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

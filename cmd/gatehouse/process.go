@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/internal/fleet"
 	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
 	"gatehouse/proxy/certs"
@@ -47,6 +48,7 @@ type process struct {
 	server   *wire.Server   // the front door
 	redirect *wire.Server   // port 80
 	ledger   *ledger.File   // who has signed out; nil while nobody can sign in
+	fleet    *fleet.Store   // what other instances know; nil without them
 	side     []*http.Server // admin and keys: they answer until the drain is over
 	watching *watcher
 
@@ -157,10 +159,13 @@ func (p *process) openLedger(cfg *configs.Config, kept *parts) error {
 		p.observer.revocationLost(fmt.Errorf("%d damaged records were left out: these sessions are not signed out any more", n))
 	}
 	p.ledger, kept.ledger = file, file
-	return nil
+	return p.openFleet(cfg, kept)
 }
 
 func (p *process) closeLedger() {
+	if p.fleet != nil {
+		p.observer.failed("closing the store of the fleet", p.fleet.Close())
+	}
 	if p.ledger != nil {
 		p.observer.failed("closing the file of revocations", p.ledger.Close())
 	}
@@ -338,6 +343,7 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 		previousParts = p.current.parts
 	}
 	p.current = next
+	p.joinFleet()
 	if p.stopConnecting != nil {
 		p.stopConnecting()
 	}
@@ -509,6 +515,7 @@ func unchangedListeners(old, new *configs.Config) error {
 				fmt.Sprintf("changing it from %q needs a restart", l.old)))
 		}
 	}
+	problems = append(problems, unchangedFleet(old, new)...)
 	if old.StateDir != new.StateDir {
 		problems = append(problems, new.Problem("state_dir", fmt.Sprintf("changing it from %q needs a restart", old.StateDir)))
 	}

@@ -40,6 +40,10 @@ func arrows() []arrow {
 
 		{"internal/ledger", "authn", false, "keeps authn's revocations; authn declares what a ledger is and opens no file"},
 
+		{"configs", "internal/fleet", false, "the file has the store's section too"},
+		{"internal/fleet", "authn", false, "carries authn's revocations and refreshes; authn declares what it needs of others and does no network for it"},
+		{"internal/fleet", "internal/ledger", true, "proved with the ledger that it stands beside"},
+
 		{"authn", "authn/devpool", true, "logins are tested against a pool and not against a mock"},
 		{"authn/cognitoapi", "authn/devpool", true, "the same"},
 	}
@@ -103,6 +107,7 @@ func homes() []home {
 		{"go.uber.org/zap", []string{"proxy/certs"}, nil, "certmagic's logger type"},
 		{"cel.dev/cel-go", []string{"authn"}, nil, "expressions of require"},
 		{"github.com/aws/aws-sdk-go-v2", []string{"authn/cognitoapi"}, nil, "AWS's signature, and the credentials of a role"},
+		{"github.com/redis/go-redis/v9", []string{"internal/fleet"}, nil, "the store of a fleet stays behind what its users declare"},
 		{"golang.org/x/time/rate", []string{"proxy/ratelimit"}, nil, "token buckets"},
 		{"golang.org/x/net", []string{"proxy", "proxy/wire", "proxy/upstream"}, anywhere, "HTTP/2 and IDNA on the data path; tests speak HTTP/2 by hand"},
 		{"golang.org/x/sync", []string{"authn"}, nil, "one refresh for many requests"},

@@ -1,0 +1,206 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"gatehouse/authn"
+)
+
+const (
+	// callTimeout bounds one call to the store. Only a refresh waits for one, which calls the provider too.
+	callTimeout = time.Second
+	// pollInterval is how often the store is asked for news.
+	pollInterval = 200 * time.Millisecond
+	// lastRetry is the longest wait between attempts at a store that does not answer.
+	lastRetry = 2 * time.Second
+)
+
+// Events that OnEvent is told of.
+const (
+	EventSent    = "revocations sent"
+	EventLearned = "revocation learned"
+	EventDamaged = "record damaged"   // in the store, left out
+	EventAlone   = "refresh alone"    // the store could not be asked, or not told
+	EventLed     = "refresh led"      // this instance made the call
+	EventTaken   = "refresh taken"    // another instance had made it
+	EventQueue   = "queue overflowed" // everything is sent again instead
+)
+
+// Options are the surroundings of a Store. Ledger is required.
+type Options struct {
+	// Ledger is what this instance keeps by itself, whatever becomes of the store.
+	Ledger authn.Ledger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// OnState is told when the store begins to answer, with nil, and when it ceases to.
+	OnState func(error)
+	// OnEvent is told the name of one of the events.
+	OnEvent func(string)
+	// OnError is told of learned revocations that Ledger did not take.
+	OnError func(error)
+}
+
+// A Store is one instance's end of the shared store: an [authn.Ledger] and an [authn.Shared]. It is safe
+// for concurrent use.
+type Store struct {
+	client  *redis.Client
+	scripts scripts
+	prefix  string
+	opts    Options
+
+	up     atomic.Bool // requests ask the store only when the last call went well
+	wake   chan struct{}
+	stop   context.CancelFunc
+	begun  sync.Once
+	ended  sync.WaitGroup
+	synced sync.Mutex // one sync at a time; guards what follows
+
+	epoch  string
+	cursor int64
+	told   string // the state that OnState has been told
+	learn  func(...authn.Revocation)
+
+	mu     sync.Mutex // guards what follows
+	known  map[record]struct{}
+	queue  []record
+	resend bool // the ledger has what the queue has not
+	tokens map[[32]byte]string
+}
+
+// Open prepares a Store. It does not connect: a store that is down is no reason not to start.
+func Open(cfg Config, opts Options) (*Store, error) {
+	how, err := cfg.options()
+	if err != nil {
+		return nil, err
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	prefix := cfg.Prefix
+	if prefix == "" {
+		prefix = defaultPrefix
+	}
+	return &Store{
+		client: redis.NewClient(how), scripts: newScripts(), prefix: prefix, opts: opts,
+		wake: make(chan struct{}, 1), resend: true,
+		known: make(map[record]struct{}), tokens: make(map[[32]byte]string),
+	}, nil
+}
+
+// Start keeps in touch with the store until Close: it sends what is appended, and hands what others
+// append to learn. Only the first call counts.
+func (s *Store) Start(learn func(...authn.Revocation)) {
+	s.begun.Do(func() {
+		s.synced.Lock()
+		s.learn = learn
+		s.synced.Unlock()
+		var ctx context.Context
+		ctx, s.stop = context.WithCancel(context.Background())
+		s.ended.Go(func() { s.run(ctx) })
+	})
+}
+
+// Close sends what is still to be sent, waiting no longer than a call may take, and lets go of the store.
+func (s *Store) Close() error {
+	s.begun.Do(func() {})
+	if s.stop != nil {
+		s.stop()
+	}
+	s.ended.Wait()
+	var err error
+	if s.up.Load() {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		defer cancel()
+		s.synced.Lock()
+		err = s.flush(ctx)
+		s.synced.Unlock()
+	}
+	if err := errors.Join(err, s.client.Close()); err != nil {
+		return fmt.Errorf("fleet: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for wait := pollInterval; ; timer.Reset(wait) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-s.wake:
+		}
+		switch err := s.sync(ctx); {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			wait = pollInterval
+		default:
+			wait = min(2*wait, lastRetry)
+		}
+	}
+}
+
+// sync learns what is new and tells what is.
+func (s *Store) sync(ctx context.Context) error {
+	s.synced.Lock()
+	defer s.synced.Unlock()
+	err := s.pull(ctx)
+	if err == nil {
+		err = s.flush(ctx)
+	}
+	if ctx.Err() == nil {
+		s.state(err)
+	}
+	return err
+}
+
+// state takes note of how a sync went.
+func (s *Store) state(err error) {
+	s.up.Store(err == nil)
+	word := "up"
+	if err != nil {
+		word, s.epoch = "down", "" // whoever is there next may have lost what this one had
+	}
+	if s.told == word {
+		return
+	}
+	s.told = word
+	if s.opts.OnState != nil {
+		s.opts.OnState(err)
+	}
+}
+
+func (s *Store) event(name string) {
+	if s.opts.OnEvent != nil {
+		s.opts.OnEvent(name)
+	}
+}
+
+func (s *Store) keys() []string {
+	return []string{s.prefix + ":head", s.prefix + ":revocations", s.prefix + ":ends"}
+}
+
+// call runs a script. Its error is the store's or the network's and holds no argument.
+func (s *Store) call(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := script.Run(ctx, s.client, keys, args...).Result()
+	if err != nil {
+		return nil, err
+	}
+	list, _ := answer.([]any)
+	return list, nil
+}
+
+// newToken is what nobody else calls themselves.
+func newToken() string { return rand.Text() }

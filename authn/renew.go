@@ -63,12 +63,17 @@ func (rs *renewals) enter(key renewalKey, old *session, now int64) (r *renewal, 
 	if r, ok := rs.flights[key]; ok {
 		return r, false
 	}
-	if r, ok := rs.done.get(key); ok && now < r.until && (r.err != nil || r.sess.expires > old.expires) {
+	if r, ok := rs.done.get(key); ok && now < r.until && (r.err != nil || r.sess.after(old)) {
 		return r, false
 	}
 	r = &renewal{finished: make(chan struct{}), err: errors.New("refresh: interrupted")}
 	rs.flights[key] = r
 	return r, true
+}
+
+// after says whether a session is what an older one has become, and not that one. Its access token may end earlier.
+func (s *session) after(old *session) bool {
+	return s.expires > old.expires || s.renewed > old.renewed || s.refresh != old.refresh
 }
 
 func (rs *renewals) leave(key renewalKey, r *renewal) {
@@ -87,7 +92,7 @@ func (rs *renewals) leave(key renewalKey, r *renewal) {
 func (s *Sessions) latest(p *Provider, host string, sess *session) *session {
 	for range 8 {
 		r, ok := s.renewal.done.get(s.renewalKey(p, host, sess))
-		if !ok || r.sess == nil || r.sess.expires <= sess.expires {
+		if !ok || r.sess == nil || !r.sess.after(sess) {
 			break
 		}
 		sess = r.sess

@@ -57,6 +57,29 @@ func TestRefreshDoesNotWidenTheScope(t *testing.T) {
 	}
 }
 
+// Where the provider's own session is about to end, tokens live shorter from one refresh to the next. Requests with the
+// old cookie still share the one refresh: a second would redeem a token that was rotated away, which ends the login.
+func TestRefreshForAShorterLifeIsSharedToo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.set(func() {
+		s.rotate = true
+		s.answer = func(a object2, first bool) {
+			if !first {
+				a["expires_in"] = 5
+			}
+		}
+	})
+	b := s.login("alice")
+	old := b.own()
+	s.clock.advance(time.Hour - 10*time.Second)
+	for i := range 3 {
+		if a := carry(t, s, old); a.status != 200 || s.count("token") != 2 {
+			t.Errorf("request %d: got %d after %d calls, want 200 after 2", i, a.status, s.count("token"))
+		}
+	}
+}
+
 // A refresh authenticates nobody (OpenID Connect Core 1.0 section 12.2), whatever its ID token says of
 // auth_time and of iat, which stands in for it.
 func TestRefreshIsNoAuthentication(t *testing.T) {

@@ -7,7 +7,8 @@ type Config struct {
 	// OIDC signs in through any other OpenID provider.
 	OIDC *OIDCConfig `yaml:"oidc"`
 	// Providers are several ways to sign in, by name, where one is not enough. A host or a route says
-	// which of them it takes; with more than one people choose on a page.
+	// which of them it takes; with more than one people choose on a page, where they stand in the order
+	// of their names.
 	Providers map[string]ProviderConfig `yaml:"providers"`
 	// Session is the login kept by cookie: its name, life and keys.
 	Session SessionConfig `yaml:"session"`

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -41,5 +42,27 @@ func TestDevMachineToken(t *testing.T) {
 	answer, body := newBrowser(t, p.addrs["https"], "").do(call)
 	if answer.StatusCode != http.StatusOK || !strings.Contains(body, `"subject": "1example23456789"`) {
 		t.Errorf("got %d %s, want 200 for the client", answer.StatusCode, body)
+	}
+}
+
+func TestDevSaysHowToGoElsewhere(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, flag := range []string{"--https", "--pool", "--admin"} {
+		args := []string{"dev", "--state-dir", t.TempDir()}
+		for _, f := range []string{"--https", "--pool", "--admin"} {
+			address := "127.0.0.1:0"
+			if f == flag {
+				address = taken.Addr().String()
+			}
+			args = append(args, f, address)
+		}
+		if got := runToEnd(t, t.TempDir(), nil, args...); got.code != 1 || !strings.Contains(got.stderr, "--https, --pool and --admin choose other addresses") {
+			t.Errorf("%s is taken: exit %d\n%s", flag, got.code, got.stderr)
+		}
 	}
 }

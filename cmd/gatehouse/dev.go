@@ -102,7 +102,7 @@ func (c *devCommand) Run(ctx context.Context, env *environment) error {
 	var keys atomic.Pointer[string] // where the demo application finds the assertion's keys, once that is known
 	closeBeside, err := c.startBeside(ctx, socks, settings, &keys)
 	if err != nil {
-		return err
+		return elsewhere(err)
 	}
 	defer closeBeside()
 	if err := devConfig.Execute(&text, settings); err != nil {
@@ -112,14 +112,22 @@ func (c *devCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	return runProcess(ctx, env, processOptions{load: load, quiet: c.Quiet, sockets: socks, ready: func(at addresses) {
+	return elsewhere(runProcess(ctx, env, processOptions{load: load, quiet: c.Quiet, sockets: socks, ready: func(at addresses) {
 		base := "http://" + at.Keys.String()
 		keys.Store(&base)
 		c.greet(env, settings, at)
 		if env.ready != nil {
 			env.ready(at)
 		}
-	}})
+	}}))
+}
+
+// elsewhere says what helps when an address is taken: dev has no file in which another one could be written.
+func elsewhere(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w (--https, --pool and --admin choose other addresses)", err)
+	}
+	return err
 }
 
 // settings works out where everything of dev is.

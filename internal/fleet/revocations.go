@@ -2,14 +2,16 @@ package fleet
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"gatehouse/authn"
 )
 
 const (
-	// maxQueue bounds what waits for the store. Beyond it the whole ledger is sent instead.
+	// maxQueue bounds what waits for the store. Beyond it everything that is known is sent instead.
 	maxQueue = 1 << 14
-	// maxKnown bounds the memory of what is in the ledger already.
+	// maxKnown bounds the memory of what is known, at some 50 bytes each.
 	maxKnown = 1 << 18
 )
 
@@ -44,10 +46,27 @@ func (s *Store) rememberLocked(b record) bool {
 		return false
 	}
 	if len(s.known) >= maxKnown {
-		clear(s.known) // what is forgotten stands in the ledger twice, until that is compacted
+		s.forgetLocked()
 	}
 	s.known[b] = struct{}{}
 	return true
+}
+
+// forgetLocked forgets what is over and, where that is not enough, some of the rest: it is in the ledger all
+// the same, and the store has been told.
+func (s *Store) forgetLocked() {
+	s.forgetOverLocked()
+	for b := range s.known {
+		if len(s.known) <= maxKnown*3/4 {
+			break
+		}
+		delete(s.known, b)
+	}
+}
+
+func (s *Store) forgetOverLocked() {
+	now := s.opts.Now().Unix()
+	maps.DeleteFunc(s.known, func(b record, _ struct{}) bool { return b.revocation().Until <= now })
 }
 
 // Load calls take with what the ledger has and, if the store answers, with what others have told it.
@@ -106,58 +125,51 @@ func (s *Store) take(p page) {
 		s.event(EventDamaged)
 	}
 	now := s.opts.Now().Unix()
+	var news []authn.Revocation
 	for i, b := range p.records {
 		s.cursor = max(s.cursor, p.numbers[i])
-		r := b.revocation()
-		if r.Until <= now {
+		if b.revocation().Until <= now {
 			continue
 		}
 		s.mu.Lock()
-		news := s.rememberLocked(b)
+		if s.rememberLocked(b) {
+			news = append(news, b.revocation())
+		}
 		s.mu.Unlock()
-		if !news {
-			continue
-		}
-		s.learn(r)
+	}
+	if len(news) == 0 {
+		return
+	}
+	s.learn(news...)
+	for range news {
 		s.event(EventLearned)
-		if err := s.opts.Ledger.Append(r); err != nil && s.opts.OnError != nil {
-			s.opts.OnError(err)
-		}
+	}
+	if err := s.opts.Ledger.AppendAll(news); err != nil && s.opts.OnError != nil {
+		s.opts.OnError(err)
 	}
 }
 
-// flush sends what waits, and the whole ledger when the store may not have it. What it could not send
-// waits on.
+// flush sends what waits, or all that is known when the store may lack more. What it could not send waits on.
 func (s *Store) flush(ctx context.Context) error {
 	s.mu.Lock()
-	all := s.resend
-	s.mu.Unlock()
+	list, all := s.queue, s.resend
 	if all {
-		var list []record
-		if err := s.opts.Ledger.Load(func(r authn.Revocation) { list = append(list, newRecord(r)) }); err != nil {
-			return err
-		}
-		if err := s.send(ctx, list); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		s.resend = false
-		s.mu.Unlock()
+		s.forgetOverLocked()
+		list = slices.Collect(maps.Keys(s.known))
 	}
-	s.mu.Lock()
-	list := s.queue
-	s.queue = nil
+	s.queue, s.resend = nil, false
 	s.mu.Unlock()
 	err := s.send(ctx, list)
-	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if len(list)+len(s.queue) > maxQueue {
-			s.resend = true
-			return err
-		}
-		s.queue = append(list, s.queue...)
+	if err == nil {
+		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if all || len(list)+len(s.queue) > maxQueue {
+		s.resend = true // which takes in what the queue has
+		return err
+	}
+	s.queue = append(list, s.queue...)
 	return err
 }
 

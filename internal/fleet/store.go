@@ -16,7 +16,7 @@ import (
 
 const (
 	// callTimeout bounds one call to the store. Only a refresh waits for one, which calls the provider too.
-	callTimeout = time.Second
+	callTimeout = 2 * time.Second
 	// pollInterval is how often the store is asked for news.
 	pollInterval = 200 * time.Millisecond
 	// lastRetry is the longest wait between attempts at a store that does not answer.
@@ -34,10 +34,16 @@ const (
 	EventQueue   = "queue overflowed" // everything is sent again instead
 )
 
+// Ledger is an [authn.Ledger] that takes several revocations at once.
+type Ledger interface {
+	authn.Ledger
+	AppendAll([]authn.Revocation) error
+}
+
 // Options are the surroundings of a Store. Ledger is required.
 type Options struct {
 	// Ledger is what this instance keeps by itself, whatever becomes of the store.
-	Ledger authn.Ledger
+	Ledger Ledger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// OnState is told when the store begins to answer, with nil, and when it ceases to.
@@ -68,10 +74,10 @@ type Store struct {
 	told   string // the state that OnState has been told
 	learn  func(...authn.Revocation)
 
-	mu     sync.Mutex // guards what follows
-	known  map[record]struct{}
+	mu     sync.Mutex          // guards what follows
+	known  map[record]struct{} // what is in the ledger, or should be
 	queue  []record
-	resend bool // the ledger has what the queue has not
+	resend bool // the store may lack more than the queue has
 	tokens map[[32]byte]string
 }
 

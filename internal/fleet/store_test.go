@@ -220,8 +220,10 @@ func TestALongAbsence(t *testing.T) {
 	if err := a.Append(kept); err != nil {
 		t.Fatal(err)
 	}
-	for range maxQueue + 1 {
-		a.enqueue(newRecord(kept))
+	last := revocation(2)
+	for i := range maxQueue + 1 {
+		last.Before = int64(i + 1)
+		a.enqueue(newRecord(last))
 	}
 	a.mu.Lock()
 	if n := len(a.queue); n > maxQueue {
@@ -230,6 +232,34 @@ func TestALongAbsence(t *testing.T) {
 	a.mu.Unlock()
 	s.start()
 	b.learns(t, kept)
+	b.learns(t, last)
+}
+
+// The memory of what is known is bounded, and what is over gives way first.
+func TestKnownIsBounded(t *testing.T) {
+	t.Parallel()
+	s, err := Open(Config{Store: "unix:///nowhere"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.client.Close()
+	over, lasting := revocation(1), revocation(2)
+	over.Until = 1
+	for i := range int64(maxKnown) {
+		over.Before = i + 1
+		s.rememberLocked(newRecord(over))
+	}
+	s.rememberLocked(newRecord(lasting))
+	if len(s.known) != 1 {
+		t.Errorf("known: got %d, want the one that is not over", len(s.known))
+	}
+	for i := range int64(maxKnown) + 10 {
+		lasting.Before = i + 1
+		s.rememberLocked(newRecord(lasting))
+		if len(s.known) > maxKnown {
+			t.Fatalf("known: got %d, want at most %d", len(s.known), maxKnown)
+		}
+	}
 }
 
 func TestOneLeads(t *testing.T) {

@@ -90,10 +90,17 @@ func (f *File) Load(take func(authn.Revocation)) error {
 
 // Append writes a record and waits until the disk has it. What could not be written is tried again
 // with the next record.
-func (f *File) Append(r authn.Revocation) error {
+func (f *File) Append(r authn.Revocation) error { return f.AppendAll([]authn.Revocation{r}) }
+
+// AppendAll is Append for several at once, for which it waits no longer than for one.
+func (f *File) AppendAll(list []authn.Revocation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.append(appendRecord(nil, r)); err != nil {
+	var b []byte
+	for _, r := range list {
+		b = appendRecord(b, r)
+	}
+	if err := f.append(b); err != nil {
 		return fmt.Errorf("revocations: %w", err)
 	}
 	if f.lines <= 2*f.live+slack {
@@ -103,7 +110,7 @@ func (f *File) Append(r authn.Revocation) error {
 	if err == nil {
 		err = f.compact(c)
 	}
-	if err != nil { // the record is written all the same
+	if err != nil { // the records are written all the same
 		return fmt.Errorf("revocations: compacting: %w", err)
 	}
 	return nil

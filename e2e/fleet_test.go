@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -158,6 +159,68 @@ func TestAFleetSignsOut(t *testing.T) {
 		if resp, _ := fetch(t, client(s), s.base+"/page", other); resp.StatusCode != http.StatusOK {
 			t.Errorf("another's session: got %s, want 200", resp.Status)
 		}
+	}
+}
+
+func TestAFleetSignsOutEverywhere(t *testing.T) {
+	t.Parallel()
+	_, fleet := startFleet(t, siteSpec{})
+	a, b, c := fleet[0], fleet[1], fleet[2]
+	here, there, bob := a.signIn("alice", "/").cookies(a.base), b.signIn("alice", "/").cookies(b.base), a.signIn("bob", "/").cookies(a.base)
+	client := func(s *site) *http.Client { return newClient(t, s.addr, true) }
+	req, err := http.NewRequest(http.MethodPost, a.base+"/oauth2/sign_out", strings.NewReader("everywhere=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Content-Type": "application/x-www-form-urlencoded", "Cookie": here,
+		"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document",
+	} {
+		req.Header.Set(name, value)
+	}
+	if resp, body := send(t, client(a), req); resp.StatusCode != http.StatusSeeOther {
+		t.Fatalf("sign-out everywhere: got %s, want 303\n%s", resp.Status, body)
+	}
+	for _, s := range []*site{b, c} {
+		s.gone(t, client(s), there)
+		if resp, _ := fetch(t, client(s), s.base+"/page", bob); resp.StatusCode != http.StatusOK {
+			t.Errorf("bob: got %s, want 200", resp.Status)
+		}
+	}
+}
+
+// The provider tells one instance that somebody has signed out, and does not know of the other.
+func TestAFleetHearsOfALogout(t *testing.T) {
+	t.Parallel()
+	p, st := startProvider(t, 600), startStore(t)
+	var fleet [2]*site
+	for i := range fleet {
+		spec := siteSpec{
+			upstream: startEcho(t), env: []string{"CLIENT_SECRET=" + oidcSecret},
+			top: fmt.Sprintf("secret: ${env:CLIENT_SECRET}\nfleet: {store: \"unix://%s\"}\n", st.socket),
+		}
+		s := newSite(t, spec)
+		s.pool = &pool{url: p.url}
+		s.write(s.fileText(spec, p.login("gatehouse-sid")))
+		s.run(spec)
+		s.message("provider reached", 0)
+		s.message(storeAnswers, 0)
+		fleet[i] = s
+	}
+	told, other := fleet[0], fleet[1]
+	p.tellsGateway(t, told.addr)
+	alice, _ := told.signInAt(p, "alice", "/")
+	bob, _ := told.signInAt(p, "bob", "/")
+	old, stays := alice.cookies(told.base), bob.cookies(told.base)
+	c := newClient(t, other.addr, true)
+	if resp, _ := fetch(t, c, other.base+"/page", old); resp.StatusCode != http.StatusOK {
+		t.Fatalf("before: got %s, want 200", resp.Status)
+	}
+	resp, page := alice.open(p.url + "/session/end")
+	alice.follow(alice.submit(resp, page, url.Values{"logout": {"yes"}}))
+	other.gone(t, c, old)
+	if resp, _ := fetch(t, c, other.base+"/page", stays); resp.StatusCode != http.StatusOK {
+		t.Errorf("bob: got %s, want 200", resp.Status)
 	}
 }
 

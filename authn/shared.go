@@ -36,8 +36,7 @@ func (s *Sessions) runShared(ctx context.Context, p *Provider, host string, old 
 		s.run(ctx, p, host, old, r)
 		return
 	}
-	// A lasting refresh token is redeemed again and again, each time for a session that expires later.
-	key := renewalKey(sha256.Sum256(binary.BigEndian.AppendUint64(local[:], uint64(old.expires))))
+	key := sharedKey(local, old)
 	waiting, cancel := context.WithTimeout(ctx, sharedHold)
 	result, lead, err := s.shared.Begin(waiting, key, sharedHold)
 	cancel()
@@ -52,6 +51,12 @@ func (s *Sessions) runShared(ctx context.Context, p *Provider, host string, old 
 	s.run(ctx, p, host, old, r)
 	told = s.sealShared(key, r)
 	keep = min(time.Duration(r.until-s.now().Unix())*time.Second, sharedRefusal)
+}
+
+// sharedKey tells the refreshes of one session apart: a lasting refresh token is redeemed again and again.
+func sharedKey(local renewalKey, old *session) renewalKey {
+	b := binary.BigEndian.AppendUint64(local[:], uint64(old.renewed))
+	return sha256.Sum256(binary.BigEndian.AppendUint64(b, uint64(old.expires)))
 }
 
 // sharedName is what a shared result is bound to: it opens for this refresh only.
@@ -88,7 +93,7 @@ func (s *Sessions) takeShared(p *Provider, host string, old *session, key renewa
 	case s.over(old): // signed out meanwhile
 		r.sess, r.cookies, r.err = nil, nil, errSignedOut
 	default:
-		if next.id != old.id || next.subject != old.subject || next.expires <= old.expires {
+		if next.id != old.id || next.subject != old.subject || !next.after(old) {
 			return false
 		}
 		next.finish(p)

@@ -96,6 +96,28 @@ func TestInstancesShareARefresh(t *testing.T) {
 	}
 }
 
+// As within one instance, a token that lives shorter than the one before is newer all the same.
+func TestInstancesShareARefreshForAShorterLife(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, withShared(&exchange{results: map[[32]byte][]byte{}}))
+	s.set(func() {
+		s.rotate = true
+		s.answer = func(a object2, first bool) {
+			if !first {
+				a["expires_in"] = 5
+			}
+		}
+	})
+	cookies := s.login("alice").own()
+	s.clock.advance(time.Hour - 10*time.Second)
+	before := s.count("token")
+	for i := range 3 {
+		if d, err := s.elsewhere(cookies); err != nil || d.Identity == nil || s.count("token")-before != 1 {
+			t.Errorf("request %d: got %+v, %v after %d calls, want alice after 1", i, d.Identity, err, s.count("token")-before)
+		}
+	}
+}
+
 func TestInstancesShareARefusal(t *testing.T) {
 	t.Parallel()
 	x := &exchange{results: map[[32]byte][]byte{}}

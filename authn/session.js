@@ -8,6 +8,11 @@
   const self = (window.gatehouse = new EventTarget());
   const channel = window.BroadcastChannel ? new BroadcastChannel("gatehouse") : null;
   const warning = 60; // seconds before the end
+  // No event before the page's own scripts had their chance to listen: deferred ones and modules have run by then.
+  const loaded = document.readyState === "complete" ? Promise.resolve() : new Promise((resolve) => {
+    document.addEventListener("DOMContentLoaded", resolve);
+    window.addEventListener("load", resolve); // for a script that the page adds in between
+  });
   let end = 0, warned, timer, asking, popup, waiting, settle;
 
   const tell = (name, detail) => self.dispatchEvent(new CustomEvent(name, { detail }));
@@ -44,7 +49,7 @@
     return fetch(base, { method, cache: "no-store", redirect: "error" }).then((answer) => {
       if (!answer.ok) throw new Error("session: status " + answer.status);
       return answer.json();
-    }).then(take);
+    }).then((state) => loaded.then(() => take(state)));
   }
 
   // check asks once for all who want to know.

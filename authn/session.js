@@ -8,10 +8,10 @@
   const self = (window.gatehouse = new EventTarget());
   const channel = window.BroadcastChannel ? new BroadcastChannel("gatehouse") : null;
   const warning = 60; // seconds before the end
-  // No event before the page's own scripts had their chance to listen: deferred ones and modules have run by then.
-  const loaded = document.readyState === "complete" ? Promise.resolve() : new Promise((resolve) => {
-    document.addEventListener("DOMContentLoaded", resolve);
-    window.addEventListener("load", resolve); // for a script that the page adds in between
+  // No event before deferred scripts and modules could listen.
+  const loaded = new Promise((resolve) => {
+    if (document.readyState === "complete") resolve();
+    for (const name of ["DOMContentLoaded", "load"]) addEventListener(name, resolve);
   });
   let end = 0, warned, timer, asking, popup, waiting, settle;
 

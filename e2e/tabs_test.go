@@ -30,6 +30,17 @@ for (const name of ["expiring", "signedout", "signedin", "blocked"]) {
 document.querySelector("#again").onclick = () => gatehouse.signIn().then(() => heard.push("back"), (err) => heard.push(err.message));
 `
 
+// spaLate is the application on a slow network: its own script comes after the session's has its answer.
+const spaLate = `<!doctype html>
+<html lang="en"><head><title>Late</title>
+<script src="/app/tell.js"></script><script src="/oauth2/session.js"></script><script src="/app/late.js" defer></script></head>
+<body><h1>Late</h1><button id="again">Sign in</button></body></html>`
+
+const spaTell = `"use strict";
+const send = window.fetch;
+window.fetch = (...what) => send(...what).then((answer) => { new Image().src = "/app/answered"; return answer; });
+`
+
 // spaPlanted is a page with a comment of somebody whom the application lets write HTML without scripts. Its name hides a
 // property of the document (https://html.spec.whatwg.org/#dom-document-nameditem).
 const spaPlanted = `<!doctype html>
@@ -45,6 +56,25 @@ func startSPA(t *testing.T) string {
 		fmt.Fprintf(w, spaPage, r.URL.Path, r.Header.Get("X-Amzn-Oidc-Identity"))
 	})
 	mux.HandleFunc("GET /app/spa.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		io.WriteString(w, spaScript)
+	})
+	answered := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(answered) })
+	mux.HandleFunc("GET /app/late", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, spaLate)
+	})
+	mux.HandleFunc("GET /app/tell.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		io.WriteString(w, spaTell)
+	})
+	mux.HandleFunc("GET /app/answered", func(http.ResponseWriter, *http.Request) { tell() })
+	mux.HandleFunc("GET /app/late.js", func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-answered:
+		case <-r.Context().Done():
+		}
 		w.Header().Set("Content-Type", "text/javascript")
 		io.WriteString(w, spaScript)
 	})
@@ -323,6 +353,13 @@ func TestAPageIsToldBeforeItsSessionEnds(t *testing.T) {
 		t.Errorf("events: got %q, want %q", got, want)
 	}
 	w.assertNoComplaints()
+}
+
+func TestAScriptThatComesLateMissesNoEvent(t *testing.T) {
+	t.Parallel()
+	s, w := startSPASiteWith(t, "  session: {timeout: 50s}\n")
+	w.signedInAt(s, s.base+"/app/late")
+	w.until(`window.heard?.includes("expiring")`)
 }
 
 // popup clicks the page's button and returns the window that it opens, at the pool.

@@ -225,11 +225,11 @@ func TestALongAbsence(t *testing.T) {
 		last.Before = int64(i + 1)
 		a.enqueue(newRecord(last))
 	}
-	a.mu.Lock()
+	a.Store.mu.Lock() // a has one of its own
 	if n := len(a.queue); n > maxQueue {
 		t.Errorf("queue: got %d, want at most %d", n, maxQueue)
 	}
-	a.mu.Unlock()
+	a.Store.mu.Unlock()
 	s.start()
 	b.learns(t, kept)
 	b.learns(t, last)

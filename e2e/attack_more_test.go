@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -264,6 +265,18 @@ func TestAdminListener(t *testing.T) {
 			}
 		})
 	}
+	t.Run("X06 OPTIONS * under another name", func(t *testing.T) {
+		conn, err := net.Dial("tcp", admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(ioTimeout))
+		io.WriteString(conn, "OPTIONS * HTTP/1.1\r\nHost: evil.test\r\n\r\n")
+		if got := readAnswer(bufio.NewReader(conn), "OPTIONS"); got.status != http.StatusForbidden {
+			t.Errorf("got %d, want 403", got.status)
+		}
+	})
 	t.Run("the front door has no admin paths", func(t *testing.T) {
 		for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
 			if got := sendRaw(t, f.addr, appHost, get(path)); got.status != http.StatusNotFound {

@@ -338,6 +338,15 @@ func streamAttacks() []attack {
 		{id: "S11", what: "upgrade to h2c", raw: get("/public/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA"), statuses: []int{200, 400}, h1: true, see: none("h2c", "upgrade")},
 		{id: "S12", what: "upgrade to something", raw: get("/public/", "Connection: Upgrade", "Upgrade: foo"), statuses: []int{200, 400}, h1: true, see: none("foo", "upgrade")},
 		{id: "S13", what: "CONNECT", raw: "CONNECT admin.internal:80 HTTP/1.1\r\nHost: " + appHost + "\r\n\r\n", statuses: []int{400, 405, 501}, h1: true},
+		{
+			id: "S13", what: "OPTIONS * is a request like any other",
+			raw: "OPTIONS * HTTP/1.1\r\nHost: " + appHost + "\r\n\r\n", statuses: []int{204},
+			back: func(t *testing.T, a answer) {
+				if a.header.Get("X-Request-Id") == "" || a.header.Get("Strict-Transport-Security") == "" {
+					t.Errorf("headers: got %q, want a request id and the security headers", a.header)
+				}
+			},
+		},
 		{id: "S14", what: "TRACE", raw: request("TRACE", "/app/", "", asAlice), statuses: []int{405}},
 		{id: "S20", what: "ten thousand parameters", raw: get("/public/?" + many + "&hidden=y"), statuses: []int{400, 414}},
 		{

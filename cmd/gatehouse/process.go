@@ -275,7 +275,7 @@ func (ls *listeners) addresses() addresses {
 func (p *process) serveSide(name string, ln net.Listener, h http.Handler) {
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute, IdleTimeout: time.Minute,
-		MaxHeaderBytes: 16 << 10,
+		MaxHeaderBytes: 16 << 10, DisableGeneralOptionsHandler: true, // OPTIONS * too is for the handler to refuse
 	}
 	p.side = append(p.side, server)
 	p.background.Go(func() { p.ended(name, server.Serve(ln)) })

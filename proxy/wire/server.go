@@ -66,6 +66,8 @@ func NewServer(h http.Handler, opts Options) *Server {
 		HTTP2:             http2Config(),
 		ConnContext:       withConn,
 		ConnState:         s.connState,
+		// net/http answers OPTIONS * by itself otherwise: no host is looked at then, and no Event written.
+		DisableGeneralOptionsHandler: true,
 		// net/http takes its messages to nothing but a log.Logger.
 		ErrorLog: log.New(errorWriter{s}, "", 0),
 	}

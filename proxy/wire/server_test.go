@@ -199,6 +199,30 @@ func equal(t *testing.T, got []string, want ...string) {
 	}
 }
 
+func TestServerAnswersNoRequestByItself(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{})
+	for _, c := range []struct {
+		scheme, host string
+		h2           bool
+	}{{"http", f.plain, false}, {"https", f.tls, false}, {"https", f.tls, true}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, c.scheme+"://"+c.host, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque = "*"
+		resp, err := f.client(t, c.h2).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := "OPTIONS * "; err != nil || string(got) != want {
+			t.Errorf("OPTIONS * over %s, HTTP/2 %t: got %q, %v, want %q of the handler", c.scheme, c.h2, got, err, want)
+		}
+	}
+}
+
 func TestServerAnswersRequestsBeforeAViolation(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, answer(echo), Options{})

@@ -17,6 +17,9 @@ var wholeReference = regexp.MustCompile(`^\s*["']?\$\{[^{}]*(?:\$\{[^{}]*\}[^{}]
 // anAddress is the value of listen.keys, which is no secret.
 var anAddress = regexp.MustCompile(`^["']?[\w.\[\]-]{0,40}:\d{1,5}["']?\s*(?:[,}#]|$)`)
 
+// addressPassword is the password of an address. None may have one, which is why one that has is printed.
+var addressPassword = regexp.MustCompile(`(://[^\s"':@]*:)[^\s"']*@`)
+
 // isSecretKey reports whether the value of key must not be printed. It is meant to find too much:
 // misspelt keys too, because a misspelt key is what gets printed.
 func isSecretKey(key string) bool {
@@ -27,6 +30,11 @@ func isSecretKey(key string) bool {
 		}
 	}
 	return word != "key" && nearest(word, []string{"client_secret", "secret", "password", "keys", "admin_token", "session_token"}) != ""
+}
+
+// isList reports whether value is a list where key names a single key file: "keys" was meant.
+func isList(key, value string) bool {
+	return canonicalWord(key) == "key" && (value == "" || value[0] == '[')
 }
 
 // maskLines returns lines with everything masked that looks like a secret's value. It looks at the
@@ -42,7 +50,7 @@ func maskLines(lines []string) []string {
 			out[i] = maskContinuation(line)
 			continue
 		}
-		out[i], open = maskValues(line)
+		out[i], open = maskValues(addressPassword.ReplaceAllString(line, "${1}"+masked+"@"))
 	}
 	return out
 }
@@ -72,7 +80,7 @@ func maskValues(line string) (out string, open int) {
 		key, value := line[at+m[2]:at+m[3]], line[at+m[1]:]
 		b.WriteString(line[at : at+m[1]])
 		at += m[1]
-		if !isSecretKey(key) || wholeReference.MatchString(value) || key == "keys" && anAddress.MatchString(value) {
+		if !isSecretKey(key) && !isList(key, value) || wholeReference.MatchString(value) || key == "keys" && anAddress.MatchString(value) {
 			continue
 		}
 		before := line[:at-(m[1]-m[2])]

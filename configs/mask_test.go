@@ -33,6 +33,13 @@ func TestMaskLines(t *testing.T) {
 		{"nor is a quoted one", `{client_secret: "${file:${env:D}/x}", c: d}`, `{client_secret: "${file:${env:D}/x}", c: d}`},
 		{"but a reference with more is", "client_secret: ${env:X}hush", "client_secret: <redacted>"},
 		{"an address of listen.keys", "listen: {keys: \":9902\"}", "listen: {keys: \":9902\"}"},
+		{"a list of keys, misspelt", "session: {key: [hush, hush]}", "session: {key: <redacted>}"},
+		{"a block list of keys, misspelt", "key:\n- hush\nnext: 1", "key:\n- <redacted>\nnext: 1"},
+		{"a password in an address", "app: http://user:hush@host:1", "app: http://user:<redacted>@host:1"},
+		{"a password in an address with signs that belong escaped", `[{url: "http://u:hu/sh@,x@h:1"}]`, `[{url: "http://u:<redacted>@h:1"}]`},
+		{"a password without a name", "{store: redis://:hush@h:6379/0, b: c}", "{store: redis://:<redacted>@h:6379/0, b: c}"},
+		{"a name in an address", "{store: redis://name@h:6379/0}", "{store: redis://name@h:6379/0}"},
+		{"an address without either", "app: http://host:1 # mail ops@host", "app: http://host:1 # mail ops@host"},
 		{"a key file is no secret", "{cert: /a, key: /b}", "{cert: /a, key: /b}"},
 		{"scopes of tokens are none", "require: {token: {scopes: [a]}}", "require: {token: {scopes: [a]}}"},
 	} {

@@ -55,7 +55,10 @@ func (s *source) problem(path, msg string) Problem {
 }
 
 func (s *source) problemAt(at pos, path, msg string) Problem {
-	p := Problem{File: s.name, Line: at.line, Col: at.col, Path: clip(s.expand.scrub(path), 300), Msg: clip(s.expand.scrub(msg), 1000)}
+	p := Problem{
+		File: s.name, Line: at.line, Col: at.col,
+		Path: clip(s.expand.scrub(path), 300), Msg: clip(maskAddresses(s.expand.scrub(msg)), 1000),
+	}
 	if at.line >= 1 && at.line <= len(s.masked) {
 		p.Source = s.expand.scrubLiterals(s.masked[at.line-1])
 	}

@@ -18,7 +18,13 @@ var wholeReference = regexp.MustCompile(`^\s*["']?\$\{[^{}]*(?:\$\{[^{}]*\}[^{}]
 var anAddress = regexp.MustCompile(`^["']?[\w.\[\]-]{0,40}:\d{1,5}["']?\s*(?:[,}#]|$)`)
 
 // addressPassword is the password of an address. None may have one, which is why one that has is printed.
-var addressPassword = regexp.MustCompile(`(://[^\s"':@]*:)[^\s"']*@`)
+// The second form is one without a scheme, which is why it is printed then.
+var addressPassword = regexp.MustCompile(`(?:(://[^\s"':@]*:)[^\s"']*|(\b[\w.~%+-]+:)[^\s"'/@{}][^\s"'{}]*)@`)
+
+// maskAddresses returns s with the passwords of addresses masked.
+func maskAddresses(s string) string {
+	return addressPassword.ReplaceAllString(s, "${1}${2}"+masked+"@")
+}
 
 // isSecretKey reports whether the value of key must not be printed. It is meant to find too much:
 // misspelt keys too, because a misspelt key is what gets printed.
@@ -50,7 +56,7 @@ func maskLines(lines []string) []string {
 			out[i] = maskContinuation(line)
 			continue
 		}
-		out[i], open = maskValues(addressPassword.ReplaceAllString(line, "${1}"+masked+"@"))
+		out[i], open = maskValues(maskAddresses(line))
 	}
 	return out
 }

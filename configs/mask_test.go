@@ -38,6 +38,7 @@ func TestMaskLines(t *testing.T) {
 		{"a password in an address", "app: http://user:hush@host:1", "app: http://user:<redacted>@host:1"},
 		{"a password in an address with signs that belong escaped", `[{url: "http://u:hu/sh@,x@h:1"}]`, `[{url: "http://u:<redacted>@h:1"}]`},
 		{"a password without a name", "{store: redis://:hush@h:6379/0, b: c}", "{store: redis://:<redacted>@h:6379/0, b: c}"},
+		{"a password in an address without a scheme", `upstreams: {app: "user:hush@host:3000"}`, `upstreams: {app: "user:<redacted>@host:3000"}`},
 		{"a name in an address", "{store: redis://name@h:6379/0}", "{store: redis://name@h:6379/0}"},
 		{"an address without either", "app: http://host:1 # mail ops@host", "app: http://host:1 # mail ops@host"},
 		{"a key file is no secret", "{cert: /a, key: /b}", "{cert: /a, key: /b}"},

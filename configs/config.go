@@ -148,8 +148,8 @@ type Admit struct {
 	DoubleSlash bool `yaml:"double_slash"`
 	// EncodedReserved lets %3F and %23 stand in a path.
 	EncodedReserved bool `yaml:"encoded_reserved"`
-	// LetterCase says that the upstream tells /Admin from /admin, so that a path is not refused
-	// because another route would match it in other letters.
+	// LetterCase says that the upstream tells /Admin and "/admin." from /admin, so that a path is not refused
+	// because another route would match it in other letters, or without blanks and dots at the ends of names.
 	LetterCase bool `yaml:"letter_case"`
 	// DoubleEncoding says that the upstream decodes a path once only, so that a path is not refused
 	// because another route would match it decoded twice.

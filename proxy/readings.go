@@ -66,8 +66,9 @@ func (t *table) sameRoute(rt *compiledRoute, host string, path canonPath, method
 	return true
 }
 
-// sameCase reports whether rt is also the route of path for an upstream that ignores letter case, as Windows and some
-// frameworks do. Routes that differ only in case were told apart on purpose, and then so are their requests.
+// sameCase reports whether rt is also the route of path for an upstream that ignores letter case, and blanks and dots where they
+// cannot be seen, as Windows and some frameworks do. Routes that differ only in that were told apart on purpose, and then so are
+// their requests.
 func (t *table) sameCase(rt *compiledRoute, host, path, method string) bool {
 	if rt.Admit.LetterCase || t.folded == nil || !t.mixed && !foldable(path) {
 		return true
@@ -80,22 +81,37 @@ func (t *table) sameCase(rt *compiledRoute, host, path, method string) bool {
 	return other == rt || m.distinct
 }
 
-// foldable reports whether a path may change when its case is folded.
+// foldable reports whether a path may change when it is folded.
 func foldable(path string) bool {
 	for i := 0; i < len(path); i++ {
-		if b := path[i]; 'A' <= b && b <= 'Z' || b >= utf8.RuneSelf {
+		switch b := path[i]; {
+		case 'A' <= b && b <= 'Z', b >= utf8.RuneSelf, b == ' ', b == '\t':
+			return true
+		case b == '.' && (i+1 == len(path) || path[i+1] == '/'):
 			return true
 		}
 	}
 	return false
 }
 
-// foldPath folds letter case both ways, so that letters such as the long s and the Kelvin sign fold to ASCII too.
+// foldPath folds letter case both ways, so that letters such as the long s and the Kelvin sign fold to ASCII too, and takes
+// blanks from the ends of segments and dots from their tails, which Windows drops from file names. A segment of nothing else
+// stays.
 func foldPath(path string) string {
-	return strings.ToLower(strings.ToUpper(path))
+	path = strings.ToLower(strings.ToUpper(path))
+	if !foldable(path) {
+		return path
+	}
+	segments := strings.Split(path, "/")
+	for i, segment := range segments {
+		if name := strings.TrimRight(strings.TrimLeft(segment, " \t"), " \t."); name != "" {
+			segments[i] = name
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
-// fold returns the table with its paths folded. Places that differ only in case become one that is marked distinct.
+// fold returns the table with its paths folded. Places that differ only in what is folded become one that is marked distinct.
 func (t *table) fold() *table {
 	f := &table{exact: map[string]*hostTable{}, wildcard: map[string]*hostTable{}}
 	for name, h := range t.exact {

@@ -76,7 +76,7 @@ var (
 	errDoubleSlash    = badAddress("empty segment in path")
 	errReserved       = badAddress("encoded ? or # in path")
 	errReadings       = badAddress("readings of the path belong to different routes")
-	errLetterCase     = badAddress("path belongs to another route if case is ignored")
+	errLetterCase     = badAddress("path belongs to another route if case, outer blanks or final dots are ignored")
 	errAbsoluteForm   = badAddress("absolute request target is not http or https, or names another host")
 	errQueryBytes     = badAddress("byte in query that a query cannot hold")
 	errQueryArguments = badAddress("more than 1000 query parameters")

@@ -45,7 +45,8 @@ type Admit struct {
 	EncodedReserved bool // %3F and %23
 
 	// The other two are not about spellings but about routes: a request is refused if it would belong to another route for an
-	// upstream that ignores letter case, or that decodes %25 twice. They say that the route's upstream does not.
+	// upstream that ignores letter case and what Windows drops from file names, or that decodes %25 twice. They say that the
+	// route's upstream does not.
 	LetterCase     bool
 	DoubleEncoding bool
 }

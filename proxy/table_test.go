@@ -216,6 +216,14 @@ func TestAdmitPathRefusesWhatAnotherRouteCouldMean(t *testing.T) {
 		{"", "/aDmin/x", "", errLetterCase},
 		{"", "/adm%C4%B1n", "", errLetterCase}, // a dotless i, which is I in capitals
 		{"", "/big", "", errLetterCase},
+		{"", "/admin.", "", errLetterCase}, // the file admin to Windows, as are the next
+		{"", "/admin%20", "", errLetterCase},
+		{"", "/admin%20./x", "", errLetterCase},
+		{"", "/%09admin%09/x", "", errLetterCase},
+		{"", "/Big.", "", errLetterCase},
+		{"", "/admin/x.", "admin", nil},
+		{"", "/wait...", "root", nil},
+		{"", "/.admin", "root", nil},
 		{"", "/Big", "Big", nil},
 		{"", "/case/x", "one", nil},
 		{"", "/Case/x", "two", nil},
@@ -228,6 +236,7 @@ func TestAdmitPathRefusesWhatAnotherRouteCouldMean(t *testing.T) {
 		{"", "/admin/%252fx", "admin", nil},
 		{"", "/public/%252e%252e/admin", "root", nil},
 		{"free.test", "/ADMIN", "free", nil},
+		{"free.test", "/admin.", "free", nil},
 		{"free.test", "/%2561dmin", "free", nil},
 	}
 	for _, tt := range tests {

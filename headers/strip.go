@@ -18,14 +18,20 @@ var ownPrefixes = [...]string{"x_amzn_oidc_", "x_amzn_mtls_", "x_amzn_tls_", "x_
 var (
 	foreignPrefixes = [...]string{
 		"cf_access_",                 // Cloudflare Access
+		"oidc_access_token",          // mod_auth_openidc; with -expires
+		"oidc_claim_",                // the same: one for each claim
+		"oidc_id_token",              // the same; with -payload
+		"shib_",                      // Shibboleth, with ShibUseHeaders
 		"ssl_client_",                // nginx and Apache: the client's certificate
 		"tailscale_user_",            // tailscale serve
 		"x_anonymous_consumer",       // Kong
 		"x_apigateway_api_userinfo",  // Google API Gateway
+		"x_appengine_user_",          // App Engine
 		"x_auth_request_",            // oauth2-proxy behind auth_request
 		"x_authenticated_",           // Kong and home-grown gateways: -User, -UserId, -Groups
 		"x_authentik_",               // authentik
 		"x_consumer_",                // Kong
+		"x_credential_",              // the same
 		"x_endpoint_api_userinfo",    // Google Cloud Endpoints
 		"x_forwarded_client_cert",    // Envoy
 		"x_forwarded_tls_client_",    // Traefik: -cert and -cert-info
@@ -37,15 +43,16 @@ var (
 		"x_pomerium_",                // Pomerium
 		"x_ssl_client_",              // HAProxy and others: the client's certificate
 		"x_vouch_",                   // Vouch Proxy
+		"x_webauth_",                 // Grafana's auth proxy: -user, -name, -email, -role, -groups
 	}
 	foreignNames = [...]string{
 		"remote_email", "remote_groups", "remote_name", "remote_user", // Authelia, Apache, CGI itself
 		"x_remote_email", "x_remote_group", "x_remote_groups", "x_remote_user",
 		"x_auth_email", "x_auth_groups", "x_auth_user", "x_auth_username",
 		"x_forwarded_access_token", "x_forwarded_email", "x_forwarded_groups", "x_forwarded_preferred_username", "x_forwarded_user", // oauth2-proxy
-		"x_webauth_email", "x_webauth_groups", "x_webauth_user", // Grafana
 		"x_arr_clientcert", "x_client_cert", "x_client_dn", "x_client_verify", // IIS, HAProxy: the client's certificate
 		"x_gateway_identity",
+		"x_jwt_assertion", "x_userinfo", // WSO2; Kong's OpenID Connect
 	}
 )
 

@@ -32,6 +32,8 @@ var protectedNames = [...]string{
 	"X-Auth-User", "X-Forwarded-User", "X-Forwarded-Email", "X-Gateway-Identity", "Remote-User",
 	"X-Auth-Request-Email", "Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Client-Cert", "X-Arr-Clientcert", "X-Forwarded-Client-Cert",
 	"X-Remote-User", "X-Middleware-Subrequest", "X-Middleware-Subrequest-Id",
+	"Oidc-Claim-Sub", "Oidc-Access-Token", "Oidc-Id-Token-Payload", "Shib-Session-Id", "X-Webauth-User", "X-Webauth-Role",
+	"X-Credential-Username", "X-Appengine-User-Email", "X-Jwt-Assertion", "X-Userinfo",
 }
 
 // spellings returns names that some application or server between takes for name.

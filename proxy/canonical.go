@@ -51,6 +51,23 @@ type canonPath struct {
 // allows and no known reader treats specially), blanks, broken escapes, invalid UTF-8 and dot segments under any reading.
 // It is idempotent, decodes exactly once and does not allocate for a path that is canonical already and has no escapes.
 func canonicalPath(raw string) (canonPath, error) {
+	c, err := decodedPath(raw)
+	if err != nil {
+		return canonPath{}, err
+	}
+	if hasDotSegment(c.path) {
+		return canonPath{}, errDotSegment
+	}
+	for mask := findings(1); mask <= c.found; mask++ {
+		if mask&^c.found == 0 && hasDotSegment(reading(c.escaped, mask)) {
+			return canonPath{}, errDotSegment
+		}
+	}
+	return c, nil
+}
+
+// decodedPath is canonicalPath without the look for dot segments.
+func decodedPath(raw string) (canonPath, error) {
 	if raw == "" || raw[0] != '/' {
 		return canonPath{}, errTargetForm
 	}
@@ -64,36 +81,21 @@ func canonicalPath(raw string) (canonPath, error) {
 			break
 		}
 	}
-	if hasDotSegment(c.path) {
-		return canonPath{}, errDotSegment
-	}
 	if strings.Contains(c.escaped, "//") {
 		c.found |= foundDoubleSlash
 	}
-	if c.found == 0 {
-		return c, nil
-	}
-	if err := c.addReadings(); err != nil {
-		return canonPath{}, err
-	}
+	c.findEmptySegments()
 	return c, nil
 }
 
-// addReadings looks at every combination of readings for what the literal one hides: empty segments are added to the
-// findings, dot segments refused.
-func (c *canonPath) addReadings() error {
+// findEmptySegments adds to the findings the empty segments that only some combination of readings has.
+func (c *canonPath) findEmptySegments() {
 	for mask := findings(1); mask <= c.found && mask < foundDoubleSlash; mask++ {
 		if mask&^c.found == 0 && strings.Contains(reading(c.escaped, mask), "//") {
 			c.found |= foundDoubleSlash
-			break
+			return
 		}
 	}
-	for mask := findings(1); mask <= c.found; mask++ {
-		if mask&^c.found == 0 && hasDotSegment(reading(c.escaped, mask)) {
-			return errDotSegment
-		}
-	}
-	return nil
 }
 
 // rewritePath does the work of canonicalPath for a path whose bytes up to from are plain.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	pathpkg "path"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,8 +27,8 @@ func (t *table) admitPath(host string, path canonPath, method string) (*compiled
 		return nil, errReadings
 	}
 	if !rt.Admit.DoubleEncoding && strings.Contains(path.escaped, "%25") {
-		// Dot segments and bytes of the second decoding are no reason to refuse: a literal "%2e" is a legal name.
-		twice, err := canonicalPath(asTarget(path.path))
+		// Dot segments and bytes of the second decoding are no reason by themselves: a literal "%2e" is a legal name.
+		twice, err := decodedPath(asTarget(path.path))
 		if err == nil && !t.sameRoute(rt, host, twice, method) {
 			return nil, errReadings
 		}
@@ -52,18 +53,42 @@ func asTarget(path string) string {
 	return b.String()
 }
 
-// sameRoute reports whether rt is the route of path under every combination of its readings.
+// sameRoute reports whether rt is the route of path under every combination of its readings, with and without the dot segments
+// of each resolved.
 func (t *table) sameRoute(rt *compiledRoute, host string, path canonPath, method string) bool {
+	same := func(read string) bool {
+		other, _ := t.match(host, read, method)
+		return other == rt && t.sameCase(rt, host, read, method)
+	}
 	for mask := findings(0); mask <= path.found; mask++ {
 		if mask&^path.found != 0 {
 			continue
 		}
 		read := reading(path.escaped, mask)
-		if other, _ := t.match(host, read, method); other != rt || !t.sameCase(rt, host, read, method) {
+		if !same(read) || hasDotSegment(read) && !same(resolveDots(read)) {
 			return false
 		}
 	}
 	return true
+}
+
+// resolveDots returns where a path leads. Like the check for them it takes a dot among blanks for a dot.
+func resolveDots(read string) string {
+	segments := strings.Split(read, "/")
+	for i, segment := range segments {
+		switch name := strings.Map(dropBlanks, segment); name {
+		case ".", "..":
+			segments[i] = name
+		}
+	}
+	return pathpkg.Clean(strings.Join(segments, "/"))
+}
+
+func dropBlanks(r rune) rune {
+	if r == ' ' || r == '\t' {
+		return -1
+	}
+	return r
 }
 
 // sameCase reports whether rt is also the route of path for an upstream that ignores letter case, and blanks and dots where they

@@ -234,10 +234,19 @@ func TestAdmitPathRefusesWhatAnotherRouteCouldMean(t *testing.T) {
 		{"", "/%2541dmin/%20x", "", errReadings},
 		{"", "/%252fadmin", "", errReadings},
 		{"", "/admin/%252fx", "admin", nil},
-		{"", "/public/%252e%252e/admin", "root", nil},
+		{"", "/public/%252e%252e/admin", "", errReadings},
+		{"", "/public/..%252fadmin", "", errReadings},
+		{"", "/public/%2e%252e%255cadmin", "", errReadings},
+		{"", "/public/%252e%252e;x/admin", "", errSemicolon},
+		{"", "/public/%2520%252e.%2509%252fadmin/x", "", errReadings},
+		{"", "/admin/%252e%252e/public", "", errReadings},
+		{"", "/public/%252e%252e/other", "root", nil},
+		{"", "/admin/a/%252e%252e/b", "admin", nil},
+		{"", "/%252e%252e", "root", nil},
 		{"free.test", "/ADMIN", "free", nil},
 		{"free.test", "/admin.", "free", nil},
 		{"free.test", "/%2561dmin", "free", nil},
+		{"free.test", "/public/%252e%252e/admin", "free", nil},
 	}
 	for _, tt := range tests {
 		c, err := canonicalPath(tt.raw)

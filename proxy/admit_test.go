@@ -419,6 +419,12 @@ func TestAdmissionOverHTTP2(t *testing.T) {
 		return fields
 	}
 	post := [2]string{":method", "POST"}
+	many := func(n int, name string) (fields [][2]string) {
+		for i := range n {
+			fields = append(fields, [2]string{strings.ReplaceAll(name, "#", fmt.Sprint(i)), "1"})
+		}
+		return fields
+	}
 	tests := []struct {
 		name   string
 		fields [][2]string
@@ -430,7 +436,11 @@ func TestAdmissionOverHTTP2(t *testing.T) {
 		{"cookie crumbs", block([2]string{"cookie", "a=1"}, [2]string{"cookie", "b=2"}), "", "/public/d"},
 		{"body", block(post, [2]string{"content-length", "5"}), "AAAAA", "/public/d"},
 		{"equal host field", block([2]string{"host", "GW.test"}), "", "/public/d"},
+		{"as many fields as may be", block(many(256, "x-#")...), "", "/public/d"},
+		{"many cookie crumbs", block(many(300, "cookie")...), "", "/public/d"},
 
+		{"too many fields", block(many(257, "x-#")...), "", ""},
+		{"too many fields of one name", block(many(257, "x")...), "", ""},
 		{"path without slash", block([2]string{":path", "public/d"}), "", ""},
 		{"path with space", block([2]string{":path", "/public/d HTTP/1.1"}), "", ""},
 		{"path with tab", block([2]string{":path", "/public/d\tx"}), "", ""},

@@ -6,6 +6,10 @@ import (
 	"unicode/utf8"
 )
 
+// maxFields bounds the header fields of a request, as proxy/wire does for HTTP/1: browsers send under 40, and each costs every
+// rule of a firewall. The crumbs of a cookie count as one.
+const maxFields = 256
+
 // A fieldClass says what admission does with a request header.
 type fieldClass uint8
 
@@ -144,11 +148,15 @@ func isToken(s string) bool {
 	return spelling != badName
 }
 
-// checkFields refuses malformed and doubled headers and deletes those that a client may not send. It returns the size of what
+// checkFields refuses malformed, doubled and too many headers and deletes those that a client may not send. It returns the size of what
 // came, names and values, in bytes. The header Host must be gone already.
 func checkFields(h http.Header, trusted bool) (size int, err error) {
 	var buf [64]byte
+	fields := 0
 	for name, values := range h {
+		if fields += len(values); fields > maxFields {
+			return 0, errFieldsMany
+		}
 		folded, spelling := foldName(&buf, name)
 		if spelling == badName {
 			return 0, errFieldName

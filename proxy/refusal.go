@@ -104,9 +104,12 @@ var (
 
 // Refusals of header fields and framing (RFC 9110, section 5; RFC 9112, section 6).
 var (
-	errFieldName      = badFraming("header name is not a token")
-	errFieldValue     = badFraming("control or non-ASCII byte in header value")
-	errFieldBlank     = badFraming("header value with blanks at its ends")
+	errFieldName  = badFraming("header name is not a token")
+	errFieldValue = badFraming("control or non-ASCII byte in header value")
+	errFieldBlank = badFraming("header value with blanks at its ends")
+	errFieldsMany = &Refusal{
+		status: http.StatusRequestHeaderFieldsTooLarge, reason: "more than 256 header fields", public: "This request has too many header fields.",
+	}
 	errFieldTwice     = badRequest("single-valued header sent twice")
 	errFieldAlias     = badFraming("framing header in another spelling")
 	errLength         = badFraming("Content-Length differs from the body")

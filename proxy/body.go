@@ -12,7 +12,7 @@ import (
 )
 
 // A BodyError is a request body that could not be read to its end for a reason that is the client's: too large (413), too
-// slow (408), cut off by the client leaving (499), or malformed (400). Its cause is for the log.
+// slow (408), with too many trailers (431), cut off by the client leaving (499), or malformed (400). Its cause is for the log.
 type BodyError struct {
 	Status int
 	Err    error
@@ -42,8 +42,9 @@ func (e *BodyError) Public() string {
 }
 
 var (
-	errBodyShort = errors.New("shorter than Content-Length")
-	errBodyLong  = errors.New("longer than Content-Length")
+	errBodyShort   = errors.New("shorter than Content-Length")
+	errBodyLong    = errors.New("longer than Content-Length")
+	errTrailerMany = errors.New("more than 256 trailer fields")
 )
 
 // A body is the request body as guards and upstream read it. It counts, holds the client to its Content-Length (HTTP/3 servers
@@ -76,6 +77,8 @@ func (b *body) Read(p []byte) (int, error) {
 		b.err = &BodyError{http.StatusBadRequest, errBodyLong}
 	case err == io.EOF && b.length > b.read:
 		b.err = &BodyError{http.StatusBadRequest, errBodyShort}
+	case err == io.EOF && len(b.trailer) > maxFields:
+		b.err = &BodyError{http.StatusRequestHeaderFieldsTooLarge, errTrailerMany}
 	case err == io.EOF:
 		b.x.cleanTrailer(b.trailer)
 		b.err = io.EOF

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -132,5 +133,33 @@ func TestTrailersAreCleaned(t *testing.T) {
 	got := <-trailers
 	if len(got) != 1 || got.Get("X-Sum") != "1" {
 		t.Errorf("got %v, want X-Sum only", got)
+	}
+}
+
+func TestTrailersAreBounded(t *testing.T) {
+	t.Parallel()
+	gw := newGateway(t, Options{}, Route{Name: "app", Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			Deny(w, r, err)
+		}
+	})})
+	s := serveTLS(t, gw)
+	for fields, want := range map[int]int{maxFields: http.StatusOK, maxFields + 1: http.StatusRequestHeaderFieldsTooLarge} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, io.NopCloser(strings.NewReader("a")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Trailer = http.Header{}
+		for i := range fields {
+			req.Trailer.Set(fmt.Sprintf("X-%d", i), "1")
+		}
+		resp, err := s.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.ProtoMajor != 2 || resp.StatusCode != want {
+			t.Errorf("%d trailers: got %s over %s, want %d over HTTP/2", fields, resp.Status, resp.Proto, want)
+		}
 	}
 }

@@ -439,6 +439,10 @@ func TestAdmissionOverHTTP2(t *testing.T) {
 		{"as many fields as may be", block(many(256, "x-#")...), "", "/public/d"},
 		{"many cookie crumbs", block(many(300, "cookie")...), "", "/public/d"},
 
+		{"framing field with two dashes", block(post, [2]string{"transfer--encoding", "chunked"}), "AAAAA", ""},
+		{"framing field without a dash", block(post, [2]string{"contentlength", "3"}), "AAAAA", ""},
+		{"framing field with a dash at its end", block(post, [2]string{"content-length-", "3"}), "AAAAA", ""},
+		{"framing field in odd punctuation", block(post, [2]string{"transfer~encoding", "chunked"}), "AAAAA", ""},
 		{"too many fields", block(many(257, "x-#")...), "", ""},
 		{"too many fields of one name", block(many(257, "x")...), "", ""},
 		{"path without slash", block([2]string{":path", "public/d"}), "", ""},

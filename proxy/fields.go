@@ -182,7 +182,7 @@ func checkFields(h http.Header, trusted bool) (size int, err error) {
 func judgeField(folded []byte, s spelling, n int, trusted bool) (drop bool, err error) {
 	class := classify(folded)
 	switch {
-	case class == fieldFraming && s != plainName:
+	case class == fieldFraming && s != plainName, class == fieldKept && looksLikeFraming(folded):
 		return false, errFieldAlias
 	case s == oddName:
 		return true, nil
@@ -198,6 +198,27 @@ func judgeField(folded []byte, s spelling, n int, trusted bool) (drop bool, err 
 		return s != plainName, nil
 	}
 	return s != plainName && aliased(folded), nil
+}
+
+// looksLikeFraming finds names that a lax reader may take for Content-Length or Transfer-Encoding: the same letters with other
+// bytes between or around them. The filter of HTTP/1 streams refuses them too.
+func looksLikeFraming(folded []byte) bool {
+	return len(folded) >= len("contentlength") && (lettersOf(folded, "contentlength") || lettersOf(folded, "transferencoding"))
+}
+
+// lettersOf reports whether the letters of a folded name are want.
+func lettersOf(folded []byte, want string) bool {
+	i := 0
+	for _, b := range folded {
+		if b < 'a' || b > 'z' {
+			continue
+		}
+		if i == len(want) || b != want[i] {
+			return false
+		}
+		i++
+	}
+	return i == len(want)
 }
 
 // checkValue refuses control bytes, bytes outside ASCII, and blanks at the ends, which HTTP/1 cannot carry and HTTP/2 forbids

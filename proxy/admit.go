@@ -42,6 +42,9 @@ func (x *exchange) admit(r *http.Request) (*compiledRoute, error) {
 	if err := checkQuery(target.query); err != nil {
 		return nil, err
 	}
+	if query := escapeQuery(target.query); query != target.query {
+		target.query, target.rewritten = query, true
+	}
 	if err := x.admitFields(r); err != nil {
 		return nil, err
 	}
@@ -102,6 +105,7 @@ type requestTarget struct {
 	path      string
 	query     string
 	hasQuery  bool
+	rewritten bool // the query is not as it came
 }
 
 // parseTarget takes r.RequestURI apart. It reads the raw target, because net/url has decoded parts of its own by now.
@@ -202,9 +206,9 @@ func (x *exchange) admitFields(r *http.Request) error {
 	return nil
 }
 
-// setTarget makes r.URL and r.RequestURI the origin form of the canonical path and the query as it came.
+// setTarget makes r.URL and r.RequestURI the origin form of the canonical path and the query, which in ASCII is as it came.
 func setTarget(r *http.Request, path canonPath, target requestTarget) {
-	if target.form != originForm || path.escaped != target.path {
+	if target.form != originForm || path.escaped != target.path || target.rewritten {
 		r.RequestURI = path.escaped
 		if target.hasQuery {
 			r.RequestURI += "?" + target.query

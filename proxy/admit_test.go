@@ -437,8 +437,10 @@ func TestAdmissionOverHTTP2(t *testing.T) {
 		{"body", block(post, [2]string{"content-length", "5"}), "AAAAA", "/public/d"},
 		{"equal host field", block([2]string{"host", "GW.test"}), "", "/public/d"},
 		{"as many fields as may be", block(many(256, "x-#")...), "", "/public/d"},
+		{"query beyond ASCII", block([2]string{":path", "/public/d?a=1&é=ü%20/x"}), "", "/public/d?a=1&%C3%A9=%C3%BC%20/x"},
 		{"many cookie crumbs", block(many(300, "cookie")...), "", "/public/d"},
 
+		{"query not UTF-8", block([2]string{":path", "/public/d?a=\xe9"}), "", ""},
 		{"framing field with two dashes", block(post, [2]string{"transfer--encoding", "chunked"}), "AAAAA", ""},
 		{"framing field without a dash", block(post, [2]string{"contentlength", "3"}), "AAAAA", ""},
 		{"framing field with a dash at its end", block(post, [2]string{"content-length-", "3"}), "AAAAA", ""},

@@ -227,8 +227,8 @@ func hasDotSegment(path string) bool {
 }
 
 // checkQuery refuses a raw query with a control byte, a blank, a "#", invalid UTF-8 or more than maxArguments parameters,
-// counting both "&" and ";" as separators because upstreams differ. Everything else is forwarded byte for byte: browsers send
-// []{}|^` and people type "?q=100%", so broken percent-encoding is left to the WAF (rule 920220) and the application.
+// counting both "&" and ";" as separators because upstreams differ. Everything else in ASCII is forwarded byte for byte: browsers
+// send []{}|^` and people type "?q=100%", so broken percent-encoding is left to the WAF (rule 920220) and the application.
 func checkQuery(query string) error {
 	arguments, ascii := 1, true
 	for i := 0; i < len(query); i++ {
@@ -250,6 +250,27 @@ func checkQuery(query string) error {
 		return errQueryBytes
 	}
 	return nil
+}
+
+// escapeQuery escapes what is not ASCII in a checked query, which a request line cannot hold. Over HTTP/2 some clients send it.
+func escapeQuery(query string) string {
+	first := strings.IndexFunc(query, func(r rune) bool { return r >= utf8.RuneSelf })
+	if first < 0 {
+		return query
+	}
+	var b strings.Builder
+	b.WriteString(query[:first])
+	for i := first; i < len(query); i++ {
+		c := query[i]
+		if c < utf8.RuneSelf {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteByte('%')
+		b.WriteByte(upperHex[c>>4])
+		b.WriteByte(upperHex[c&15])
+	}
+	return b.String()
 }
 
 const upperHex = "0123456789ABCDEF"

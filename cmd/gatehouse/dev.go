@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -14,13 +15,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"text/tabwriter"
-	"text/template"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"gatehouse/authn/devpool"
 	"gatehouse/configs"
@@ -29,59 +30,71 @@ import (
 // devSecret is the app client's secret of the development pool. It is no secret: the pool has only made-up
 // users and listens on loopback.
 const (
-	devClientID = "1example23456789"
-	devSecret   = "development-only-not-a-secret-0123456789"
-	devSigner   = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/gatehouse-dev/0123456789abcdef"
+	devClientID    = "1example23456789"
+	devPoolAddress = "127.0.0.1:8444"
+	devSecret      = "development-only-not-a-secret-0123456789"
+	devSigner      = "arn:aws:elasticloadbalancing:eu-west-1:000000000000:loadbalancer/app/gatehouse-dev/0123456789abcdef"
 )
 
 // devCommand is a whole front door for a laptop. What it adds to run is a pool, a demo application and a
 // configuration; the code that serves is the same.
 type devCommand struct {
-	Upstream string `help:"An application of your own to put behind the gate, such as http://127.0.0.1:3000. Default: a demo application."`
-	HTTPS    string `default:"127.0.0.1:8443" help:"Where the front door listens."`
-	Pool     string `default:"127.0.0.1:8444" help:"Where the development user pool listens."`
-	Admin    string `default:"127.0.0.1:9901" help:"Where health and metrics listen."`
-	StateDir string `help:"Where the local certificate authority is kept. Default: the user's cache directory."`
-	Print    bool   `help:"Print the configuration that dev runs, and exit."`
-	Quiet    bool   `short:"q" help:"Do not print an event for every request."`
+	Upstream           string
+	HTTPS, Pool, Admin string
+	StateDir           string
+	Print, Quiet       bool
+}
+
+func (c *devCommand) flags(set *pflag.FlagSet, _ *environment) {
+	set.StringVar(&c.Upstream, "upstream", "", "The `url` of an application of your own to put behind the gate, such as http://127.0.0.1:3000. Default: a demo application.")
+	set.StringVar(&c.HTTPS, "https", "127.0.0.1:8443", "The `address` where the front door listens.")
+	set.StringVar(&c.Pool, "pool", devPoolAddress, "The `address` where the development user pool listens.")
+	set.StringVar(&c.Admin, "admin", configs.DefaultAdmin, "The `address` where health and metrics listen.")
+	set.StringVar(&c.StateDir, "state-dir", "", "The `directory` where the local certificate authority is kept. Default: the user's cache directory.")
+	set.BoolVar(&c.Print, "print", false, "Print the configuration that dev runs, and exit.")
+	set.BoolVarP(&c.Quiet, "quiet", "q", false, "Write no event for requests that went well.")
+}
+
+// devSettings are what devConfig has to know.
+type devSettings struct {
+	HTTPS, Admin, StateDir, Pool, ClientID, Signer, Upstream string
+	Demo                                                     bool
 }
 
 // devConfig is what dev runs. It is printed by --print, so it is written for a reader.
-var devConfig = template.Must(template.New("dev").Parse(`# What gatehouse dev runs. Start here for a file of your own.
-listen: {https: "{{.HTTPS}}", admin: "{{.Admin}}", keys: "127.0.0.1:0"}
-tls: {local: true}
-state_dir: {{.StateDir}}
-login:
-  cognito:
-    region: eu-west-1
-    user_pool: eu-west-1_DevPool01
-    domain: {{.Pool}}    # in production: https://auth.example.com
-    endpoint: {{.Pool}}  # in production: leave it out
-    client_id: {{.ClientID}}
-    client_secret: ${env:CLIENT_SECRET}
-secret: ${env:GATEHOUSE_SECRET}
-assertion:
-  signer: {{.Signer}}
-headers: {remove: [Strict-Transport-Security]} # it would bind every other server on localhost to TLS
-limits:
-  everybody: {rate: 600/1m, by: address}
-upstreams:
-  app: {{.Upstream}}
-routes:
-{{- if .Demo}}
+func devConfig(s *devSettings) string {
+	routes := `
+  - {name: app, match: localhost, to: app, require: signed-in, limit: everybody}
+`
+	if s.Demo {
+		routes = `
   - {name: admin, match: localhost/admin/*, to: app, require: {groups: [admins]}, limit: everybody}
   - {name: app, match: [localhost/app/*, localhost/ws], to: app, require: signed-in, limit: everybody}
   - {name: api, match: localhost/api/*, to: app, require: token, limit: everybody}
   - {name: public, match: localhost, to: app, require: optional, limit: everybody}
-{{- else}}
-  - {name: app, match: localhost, to: app, require: signed-in, limit: everybody}
-{{- end}}
-`))
-
-// devSettings fill devConfig.
-type devSettings struct {
-	HTTPS, Admin, StateDir, Pool, ClientID, Signer, Upstream string
-	Demo                                                     bool
+`
+	}
+	return `# What gatehouse dev runs. Start here for a file of your own.
+listen: {https: "` + s.HTTPS + `", admin: "` + s.Admin + `", keys: "127.0.0.1:0"}
+tls: {local: true}
+state_dir: ` + s.StateDir + `
+login:
+  cognito:
+    region: eu-west-1
+    user_pool: eu-west-1_DevPool01
+    domain: ` + s.Pool + `    # in production: https://auth.example.com
+    endpoint: ` + s.Pool + `  # in production: leave it out
+    client_id: ` + s.ClientID + `
+    client_secret: ${env:CLIENT_SECRET}
+secret: ${env:GATEHOUSE_SECRET}
+assertion:
+  signer: ` + s.Signer + `
+headers: {remove: [Strict-Transport-Security]} # it would bind every other server on localhost to TLS
+limits:
+  everybody: {rate: 600/1m, by: address}
+upstreams:
+  app: ` + s.Upstream + `
+routes:` + routes
 }
 
 func (c *devCommand) Run(ctx context.Context, env *environment) error {
@@ -91,9 +104,9 @@ func (c *devCommand) Run(ctx context.Context, env *environment) error {
 	if err != nil {
 		return err
 	}
-	var text strings.Builder
 	if c.Print {
-		return devConfig.Execute(env.stdout, settings)
+		_, err := io.WriteString(env.stdout, devConfig(settings))
+		return err
 	}
 	socks, err := inheritSockets()
 	if err != nil {
@@ -105,10 +118,7 @@ func (c *devCommand) Run(ctx context.Context, env *environment) error {
 		return elsewhere(err)
 	}
 	defer closeBeside()
-	if err := devConfig.Execute(&text, settings); err != nil {
-		return err
-	}
-	load, err := devSource(text.String(), settings)
+	load, err := devSource(devConfig(settings), settings)
 	if err != nil {
 		return err
 	}
@@ -150,7 +160,7 @@ func (c *devCommand) settings() (*devSettings, error) {
 	return s, nil
 }
 
-// Validate refuses an upstream before anything is started. The parser of the command line calls it.
+// Validate refuses an upstream before anything is started.
 func (c *devCommand) Validate() error {
 	if c.Upstream == "" {
 		return nil

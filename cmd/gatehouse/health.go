@@ -10,15 +10,26 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
+
+	"gatehouse/configs"
 )
 
 // healthCommand is what a container's HEALTHCHECK and an operator's shell call.
 type healthCommand struct {
-	Admin string `default:"${admin}" help:"The admin listener: host:port, or unix:PATH."`
-	Live  bool   `help:"Ask whether the process is alive instead of whether it is ready."`
-	Token string `env:"GATEHOUSE_ADMIN_TOKEN" help:"The admin listener's token, where it wants one; better in the environment or a file, where other users do not see it."`
+	Admin            string
+	Live             bool
+	Token, TokenFile string
+}
 
-	TokenFile string `help:"A file with the token."`
+func (c *healthCommand) flags(set *pflag.FlagSet, env *environment) {
+	set.StringVar(&c.Admin, "admin", configs.DefaultAdmin, "The admin listener's `address`: host:port, or unix:PATH.")
+	set.BoolVar(&c.Live, "live", false, "Ask whether the process is alive instead of whether it is ready.")
+	set.StringVar(&c.Token, "token", "",
+		"The admin listener's `token`, where it wants one; better in the environment (GATEHOUSE_ADMIN_TOKEN) or a file, where other users do not see it.")
+	set.StringVar(&c.TokenFile, "token-file", "", "A `file` with the token.")
+	c.Token, _ = env.getenv("GATEHOUSE_ADMIN_TOKEN") // not as the flag's default, which help prints
 }
 
 // healthTimeout is shorter than the 5 s that container runtimes commonly allow a check.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,21 +9,20 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"gatehouse/configs"
 	"gatehouse/headers"
 )
 
-// keysCommand is what an operator does with the keys of the assertion.
-type keysCommand struct {
-	New  keysNewCommand  `cmd:"" help:"Make a new key: its PEM on standard output, its id on standard error."`
-	List keysListCommand `cmd:"" help:"List the keys that a configuration publishes, and say which one signs."`
+// keysNewCommand and keysListCommand are what an operator does with the keys of the assertion.
+type keysNewCommand struct{ Out string }
+
+func (c *keysNewCommand) flags(set *pflag.FlagSet, _ *environment) {
+	set.StringVarP(&c.Out, "out", "o", "", "Write the PEM to a new `file` that only its owner can read, instead.")
 }
 
-type keysNewCommand struct {
-	Out string `short:"o" placeholder:"FILE" help:"Write the PEM to a new file that only its owner can read, instead."`
-}
-
-func (c *keysNewCommand) Run(env *environment) error {
+func (c *keysNewCommand) Run(_ context.Context, env *environment) error {
 	private, kid, err := headers.NewKey()
 	if err != nil {
 		return err
@@ -48,11 +48,11 @@ func writeNew(name string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-type keysListCommand struct {
-	Config string `short:"c" default:"/etc/gatehouse/gatehouse.yaml" help:"The configuration file."`
-}
+type keysListCommand struct{ Config string }
 
-func (c *keysListCommand) Run(env *environment) error {
+func (c *keysListCommand) flags(set *pflag.FlagSet, _ *environment) { configFlag(set, &c.Config) }
+
+func (c *keysListCommand) Run(_ context.Context, env *environment) error {
 	cfg, err := fileSource(c.Config, env)()
 	if err != nil {
 		return err

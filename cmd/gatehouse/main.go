@@ -8,8 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/alecthomas/kong"
-
 	"gatehouse/configs"
 )
 
@@ -19,14 +17,18 @@ const (
 	exitProblems = 2
 )
 
-type commands struct {
-	Run     runCommand     `cmd:"" help:"Run the front door."`
-	Check   checkCommand   `cmd:"" help:"Load and assemble a configuration, print its problems, touch nothing."`
-	Dev     devCommand     `cmd:"" help:"Run a working front door on https://localhost:8443 with nothing else installed."`
-	Pool    poolCommand    `cmd:"" help:"Run the development user pool as a process of its own."`
-	Health  healthCommand  `cmd:"" help:"Ask a running Gatehouse on this machine whether it is ready."`
-	Keys    keysCommand    `cmd:"" help:"Make keys that sign assertions, and list those that a configuration publishes."`
-	Version versionCommand `cmd:"" help:"Print the versions of Gatehouse, its engine and its rules."`
+// commands are what the program can do, in the order of its help.
+func commands() []command {
+	return []command{
+		{"run", "Run the front door.", new(runCommand)},
+		{"check", "Load and assemble a configuration, print its problems, touch nothing.", new(checkCommand)},
+		{"dev", "Run a working front door on https://localhost:8443 with nothing else installed.", new(devCommand)},
+		{"pool", "Run the development user pool as a process of its own.", new(poolCommand)},
+		{"health", "Ask a running Gatehouse on this machine whether it is ready.", new(healthCommand)},
+		{"keys new", "Make a new key: its PEM on standard output, its id on standard error.", new(keysNewCommand)},
+		{"keys list", "List the keys that a configuration publishes, and say which one signs.", new(keysListCommand)},
+		{"version", "Print the versions of Gatehouse, its engine and its rules.", new(versionCommand)},
+	}
 }
 
 // environment is what a command may touch of the process it runs in, so that tests can give it another.
@@ -44,47 +46,22 @@ func main() {
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, env *environment) int {
-	var cli commands
-	exit := -1
-	parser, err := kong.New(
-		&cli, kong.Name("gatehouse"),
-		kong.Description("A front door for private web applications: TLS, WAF, limits, sign-in and signed identity in one process."),
-		kong.UsageOnError(), kong.Writers(env.stdout, env.stderr),
-		kong.Exit(func(code int) { exit = code }),
-		kong.Vars{"admin": configs.DefaultAdmin, "devSecret": devSecret},
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env),
-	)
-	if err != nil {
-		fmt.Fprintln(env.stderr, "gatehouse:", err)
-		return exitFailed
-	}
 	if len(args) == 0 {
-		_, _ = parser.Parse([]string{"--help"}) // prints it, and then misses the command
+		writeUsage(env.stdout, commands(), nil)
 		return exitProblems
 	}
-	parsed, err := parser.Parse(args)
-	if exit >= 0 { // --help has answered
-		return exit
-	}
-	if err != nil {
-		fmt.Fprintf(env.stderr, "gatehouse: %s%s\n", err, meant(args))
+	do, err := parse(commands(), args, env)
+	switch {
+	case errors.Is(err, errHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(env.stderr, "gatehouse:", err)
 		return exitProblems
 	}
-	if err := parsed.Run(); err != nil {
+	if err := do.Run(ctx, env); err != nil {
 		return report(env.stderr, err)
 	}
 	return 0
-}
-
-// meant is what people write who know other programs, and what it is here.
-func meant(args []string) string {
-	switch {
-	case args[0] == "--version":
-		return `, did you mean "version"?`
-	case len(args) == 2 && (args[0] == "run" || args[0] == "check") && !strings.HasPrefix(args[1], "-"):
-		return fmt.Sprintf(", did you mean %q?", "-c "+args[1])
-	}
-	return ""
 }
 
 // report prints an error as a person wants to read it and returns the exit code for it.

@@ -9,22 +9,33 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"gatehouse/authn/devpool"
 )
 
 // poolCommand runs the development user pool as a process of its own, so that a production file can be
 // tried against a pool's shapes. It is not a provider for anybody's real users.
 type poolCommand struct {
-	Listen       string        `default:"127.0.0.1:8444" help:"Where the pool listens."`
-	URL          string        `help:"The pool's own URL; default http:// and the address."`
-	PoolID       string        `default:"eu-west-1_DevPool01" help:"The user pool's id."`
-	ClientID     string        `default:"1example23456789" help:"The app client's id."`
-	ClientSecret string        `default:"${devSecret}" help:"The app client's secret."`
-	Callback     []string      `help:"Callback URLs; default any https://localhost address."`
-	Logout       []string      `help:"Sign-out URLs; default any https://localhost address."`
-	AccessTTL    time.Duration `default:"1h" help:"Life of access tokens."`
-	Rotate       bool          `help:"Rotate refresh tokens."`
-	Control      bool          `help:"Serve /_faults and /_calls, for tests."`
+	Listen, URL            string
+	PoolID                 string
+	ClientID, ClientSecret string
+	Callback, Logout       []string
+	AccessTTL              time.Duration
+	Rotate, Control        bool
+}
+
+func (c *poolCommand) flags(set *pflag.FlagSet, _ *environment) {
+	set.StringVar(&c.Listen, "listen", devPoolAddress, "The `address` where the pool listens.")
+	set.StringVar(&c.URL, "url", "", "The pool's own `url`; default http:// and the address.")
+	set.StringVar(&c.PoolID, "pool-id", "eu-west-1_DevPool01", "The user pool's `id`.")
+	set.StringVar(&c.ClientID, "client-id", devClientID, "The app client's `id`.")
+	set.StringVar(&c.ClientSecret, "client-secret", devSecret, "The app client's `secret`.")
+	set.StringSliceVar(&c.Callback, "callback", nil, "A callback `url`, or several with commas; default any https://localhost address.")
+	set.StringSliceVar(&c.Logout, "logout", nil, "A sign-out `url`, or several with commas; default any https://localhost address.")
+	set.DurationVar(&c.AccessTTL, "access-ttl", time.Hour, "Life of access tokens.")
+	set.BoolVar(&c.Rotate, "rotate", false, "Rotate refresh tokens.")
+	set.BoolVar(&c.Control, "control", false, "Serve /_faults and /_calls, for tests.")
 }
 
 func (c *poolCommand) Run(ctx context.Context, env *environment) error {

@@ -8,15 +8,27 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"gatehouse/configs"
 	"gatehouse/proxy/certs"
 )
 
 // runCommand is the front door itself.
 type runCommand struct {
-	Config string `short:"c" default:"/etc/gatehouse/gatehouse.yaml" help:"The configuration file."`
-	Watch  bool   `help:"Reload when the file changes, or a secret or key file that it names, beside SIGHUP."`
-	Quiet  bool   `short:"q" help:"Write no event for requests that went well; they are counted all the same."`
+	Config       string
+	Watch, Quiet bool
+}
+
+func (c *runCommand) flags(set *pflag.FlagSet, _ *environment) {
+	configFlag(set, &c.Config)
+	set.BoolVar(&c.Watch, "watch", false, "Reload when the file changes, or a secret or key file that it names, beside SIGHUP.")
+	set.BoolVarP(&c.Quiet, "quiet", "q", false, "Write no event for requests that went well; they are counted all the same.")
+}
+
+// configFlag is the same for all that read a configuration.
+func configFlag(set *pflag.FlagSet, path *string) {
+	set.StringVarP(path, "config", "c", "/etc/gatehouse/gatehouse.yaml", "The configuration `file`.")
 }
 
 func (c *runCommand) Run(ctx context.Context, env *environment) error {
@@ -42,11 +54,11 @@ func fileSource(path string, env *environment) func() (*configs.Config, error) {
 }
 
 // checkCommand is run without the last step, so that it cannot disagree with it.
-type checkCommand struct {
-	Config string `short:"c" default:"/etc/gatehouse/gatehouse.yaml" help:"The configuration file."`
-}
+type checkCommand struct{ Config string }
 
-func (c *checkCommand) Run(env *environment) error {
+func (c *checkCommand) flags(set *pflag.FlagSet, _ *environment) { configFlag(set, &c.Config) }
+
+func (c *checkCommand) Run(_ context.Context, env *environment) error {
 	cfg, err := fileSource(c.Config, env)()
 	if err != nil {
 		return err

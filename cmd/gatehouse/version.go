@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
+
+	"github.com/spf13/pflag"
 )
 
 // versionCommand prints what an operator needs to compare with advisories.
 type versionCommand struct{}
 
-func (versionCommand) Run(env *environment) error {
+func (versionCommand) flags(*pflag.FlagSet, *environment) {}
+
+func (versionCommand) Run(_ context.Context, env *environment) error {
 	printVersion(env.stdout, buildInfo())
 	return nil
 }

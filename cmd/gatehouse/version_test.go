@@ -38,7 +38,7 @@ func TestPrintVersion(t *testing.T) {
 func TestVersionOfThisBuild(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	if err := (versionCommand{}).Run(&environment{stdout: &out}); err != nil {
+	if err := (versionCommand{}).Run(t.Context(), &environment{stdout: &out}); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); strings.Contains(got, "not built in") || !strings.Contains(got, runtime.Version()) {

@@ -115,7 +115,7 @@ func homes() []home {
 		{"github.com/invopop/jsonschema", []string{"configs"}, nil, "the schema"},
 		{"github.com/kaptinlin/jsonschema", nil, []string{"configs"}, "the schema's other reader"},
 		{"github.com/prometheus/client_golang", []string{"cmd/gatehouse"}, nil, "metrics are chosen in one file"},
-		{"github.com/alecthomas/kong", []string{"cmd/gatehouse"}, nil, "the command line"},
+		{"github.com/spf13/pflag", []string{"cmd/gatehouse"}, nil, "the command line"},
 		{"github.com/coreos/go-systemd/v22", []string{"cmd/gatehouse"}, nil, "sockets and readiness"},
 		{"github.com/fsnotify/fsnotify", []string{"cmd/gatehouse"}, nil, "--watch"},
 

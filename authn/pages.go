@@ -1,10 +1,11 @@
 package authn
 
 import (
-	"bytes"
-	"html/template"
+	"io"
 	"net/http"
 	"strconv"
+
+	"gatehouse/internal/markup"
 )
 
 // pageStyle is the whole style of our pages. PageStyleHash changes with it; a test holds them
@@ -30,58 +31,6 @@ const scriptCSP = "default-src 'none'; script-src 'self'; connect-src 'self'; st
 // PageCSP is the Content-Security-Policy that they are sent with: no script, nothing from elsewhere.
 const PageCSP = "default-src 'none'; style-src " + PageStyleHash + "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-var pageTemplate = template.Must(template.New("page").Parse(`<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-{{- if .Refresh}}
-<meta http-equiv="refresh" content="0; url={{.Refresh}}">
-{{- end}}
-<title>{{.Title}}</title>
-<style>` + pageStyle + `</style>
-{{- if .Script}}
-<script src="{{.Script}}" defer{{if .Done}} data-done{{end}}></script>
-{{- end}}
-</head>
-<body>
-<main>
-<svg viewBox="0 0 40 40" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M5 36V18L20 5l15 13v18"/><path d="M14 36V24a6 6 0 0 1 12 0v12"/><path d="M3 36h34"/></svg>
-<h1>{{.Title}}</h1>
-{{- range .Text}}
-<p>{{.}}</p>
-{{- end}}
-{{- if .Quote}}
-<p>The sign-in service said:</p>
-<blockquote>{{.Quote}}</blockquote>
-{{- end}}
-{{- if .Choices}}
-<nav aria-label="Ways to sign in">
-<ul>
-{{- range .Choices}}
-<li><a class="button" href="{{.Href}}">{{.Label}}</a></li>
-{{- end}}
-</ul>
-</nav>
-{{- end}}
-{{- if .Href}}
-<a class="button" href="{{.Href}}">{{.Label}}</a>
-{{- end}}
-{{- if .OtherHref}}
-<a class="quiet" href="{{.OtherHref}}">{{.OtherLabel}}</a>
-{{- end}}
-{{- if .QuietHref}}
-<a class="quiet" href="{{.QuietHref}}">{{.QuietLabel}}</a>
-{{- end}}
-{{- if or .Reason .RequestID}}
-<footer>{{if .Reason}}Reason: {{.Reason}}{{end}}{{if and .Reason .RequestID}}<br>{{end}}{{if .RequestID}}Request: {{.RequestID}}{{end}}</footer>
-{{- end}}
-</main>
-</body>
-</html>
-`))
-
 // page is what a person reads. All of it is escaped.
 type page struct {
 	Title                 string
@@ -100,13 +49,63 @@ type page struct {
 // choice is one of several links that are worth the same.
 type choice struct{ Label, Href string }
 
+// html is the page as it is sent.
+func (p page) html() markup.HTML {
+	link := func(class, href, label string) markup.HTML {
+		return markup.If(href != "", markup.Element("a", markup.Attr("class", class), markup.Attr("href", href), markup.Text(label)))
+	}
+	paragraph := func(text string) markup.HTML { return markup.Element("p", markup.Text(text)) }
+	return markup.Join(
+		markup.Raw(pageHead),
+		markup.If(p.Refresh != "", markup.Refresh(p.Refresh)),
+		markup.Element("title", markup.Text(p.Title)),
+		markup.Raw("<style>"+pageStyle+"</style>"),
+		markup.If(p.Script != "", markup.Script(p.Script, markup.Attr("defer", ""), markup.If(p.Done, markup.Attr("data-done", "")))),
+		markup.Raw(pageBody),
+		markup.Element("h1", markup.Text(p.Title)),
+		markup.Each(p.Text, paragraph),
+		markup.If(p.Quote != "", markup.Join(
+			markup.Raw("\n<p>The sign-in service said:</p>\n"),
+			markup.Element("blockquote", markup.Text(p.Quote)),
+		)),
+		markup.If(len(p.Choices) > 0, markup.Element(
+			"nav", markup.Attr("aria-label", "Ways to sign in"),
+			markup.Element("ul", markup.Each(p.Choices, func(c choice) markup.HTML {
+				return markup.Element("li", link("button", c.Href, c.Label))
+			})),
+		)),
+		link("button", p.Href, p.Label),
+		link("quiet", p.OtherHref, p.OtherLabel),
+		link("quiet", p.QuietHref, p.QuietLabel),
+		markup.If(p.Reason != "" || p.RequestID != "", markup.Element(
+			"footer",
+			markup.If(p.Reason != "", markup.Text("Reason: "+p.Reason)),
+			markup.If(p.Reason != "" && p.RequestID != "", markup.Raw("<br>")),
+			markup.If(p.RequestID != "", markup.Text("Request: "+p.RequestID)),
+		)),
+		markup.Raw("\n</main>\n</body>\n</html>\n"),
+	)
+}
+
+const (
+	pageHead = `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+`
+	pageBody = `
+</head>
+<body>
+<main>
+<svg viewBox="0 0 40 40" fill="none" stroke="currentColor" stroke-width="2.5" stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d="M5 36V18L20 5l15 13v18"/><path d="M14 36V24a6 6 0 0 1 12 0v12"/><path d="M3 36h34"/></svg>
+`
+)
+
 // write answers with the page. It names no one and may not be stored.
 func (p page) write(w http.ResponseWriter, r *http.Request, status int) {
-	var buf bytes.Buffer
-	if err := pageTemplate.Execute(&buf, p); err != nil {
-		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
-		return
-	}
+	text := p.html().String()
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", PageCSP)
@@ -117,9 +116,9 @@ func (p page) write(w http.ResponseWriter, r *http.Request, status int) {
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin") // signing out looks at it in browsers without Fetch Metadata
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Length", strconv.Itoa(buf.Len()))
+	h.Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		w.Write(buf.Bytes())
+		io.WriteString(w, text)
 	}
 }

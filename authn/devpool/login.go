@@ -52,7 +52,7 @@ func (p *Pool) showLogin(w http.ResponseWriter, r *http.Request, req *authReques
 	if s, ok := p.currentSession(r); ok && req.prompt != "login" {
 		page.Current = s.username
 	}
-	p.pages.write(w, status, "login.html", page, req.redirectURI)
+	p.pages.write(w, status, page, req.redirectURI)
 }
 
 // acceptLogin handles the posted login page: "continue" with the pool's session, or name and password.

@@ -1,43 +1,38 @@
 package devpool
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
-	"html/template"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"gatehouse/internal/markup"
 )
 
-//go:embed pages
-var pageFiles embed.FS
+//go:embed pages/pool.css
+var styleFile embed.FS
 
 // pages are the pool's pages. Each carries its style sheet in itself, allowed by its hash; nothing
 // is loaded from anywhere and nothing needs a script.
 type pages struct {
-	templates *template.Template
-	style     template.CSS
-	policy    string // Content-Security-Policy up to the value of form-action
+	style  markup.HTML
+	policy string // Content-Security-Policy up to the value of form-action
 }
 
 func newPages() (*pages, error) {
-	css, err := pageFiles.ReadFile("pages/pool.css")
+	css, err := styleFile.ReadFile("pages/pool.css")
 	if err != nil {
 		return nil, fmt.Errorf("devpool: read the style sheet: %w", err)
 	}
-	t, err := template.New("").Funcs(template.FuncMap{"initial": initial}).ParseFS(pageFiles, "pages/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("devpool: read the pages: %w", err)
-	}
 	sum := sha256.Sum256(css)
 	return &pages{
-		templates: t,
-		style:     template.CSS(css),
+		style: markup.Style(styleFile, "pages/pool.css"),
 		policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 			"'; img-src data:; base-uri 'none'; frame-ancestors 'none'; form-action",
 	}, nil
@@ -49,7 +44,7 @@ func initial(name string) string {
 	return name[:n]
 }
 
-// loginPage is what login.html shows.
+// loginPage is what the login page shows.
 type loginPage struct {
 	Client, PoolID string
 	Action         string // where the forms are posted
@@ -60,14 +55,14 @@ type loginPage struct {
 	Users          []User
 }
 
-// errorPage is what error.html shows.
+// errorPage is what an error page shows.
 type errorPage struct {
 	Title, Text string
 	Got         string
 	Allowed     []string
 }
 
-// homePage is what home.html shows.
+// homePage is what the home page shows.
 type homePage struct {
 	PoolID, Issuer string
 	Control        bool
@@ -78,16 +73,8 @@ type homePage struct {
 
 // write answers a page. Chromium applies form-action to the redirects that follow a form too, so
 // the place where the login page ends, target, must be named in the policy.
-func (ps *pages) write(w http.ResponseWriter, status int, name string, data any, target string) {
-	var body bytes.Buffer
-	err := ps.templates.ExecuteTemplate(&body, name, struct {
-		Style template.CSS
-		Page  any
-	}{ps.style, data})
-	if err != nil {
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return
-	}
+func (ps *pages) write(w http.ResponseWriter, status int, p shown, target string) {
+	body := ps.html(p).String()
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
@@ -96,7 +83,7 @@ func (ps *pages) write(w http.ResponseWriter, status int, name string, data any,
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = io.WriteString(w, body)
 }
 
 // formTargets returns the value of form-action for a form whose last redirect goes to target.
@@ -115,7 +102,7 @@ func formTargets(target string) string {
 
 // showProblem answers an error page with one sentence.
 func (p *Pool) showProblem(w http.ResponseWriter, status int, text string) {
-	p.pages.write(w, status, "error.html", errorPage{Title: "Something went wrong", Text: text}, "")
+	p.pages.write(w, status, errorPage{Title: "Something went wrong", Text: text}, "")
 }
 
 // serveError is where a wrong client or redirect URI ends.
@@ -131,7 +118,7 @@ func (p *Pool) serveError(w http.ResponseWriter, r *http.Request) {
 			page.Allowed = p.shownURLs(c.CallbackURLs)
 		}
 	}
-	p.pages.write(w, http.StatusBadRequest, "error.html", page, "")
+	p.pages.write(w, http.StatusBadRequest, page, "")
 }
 
 func (p *Pool) serveNotFound(w http.ResponseWriter, _ *http.Request) {
@@ -157,7 +144,7 @@ func (p *Pool) serveHome(w http.ResponseWriter, _ *http.Request) {
 		shown.CallbackURLs, shown.LogoutURLs = p.shownURLs(shown.CallbackURLs), p.shownURLs(shown.LogoutURLs)
 		page.Clients = append(page.Clients, shown)
 	}
-	p.pages.write(w, http.StatusOK, "home.html", page, "")
+	p.pages.write(w, http.StatusOK, page, "")
 }
 
 // shownURLs is a client's list as a page shows it.

@@ -13,7 +13,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"io/fs"
 	"maps"
@@ -25,12 +24,13 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/coder/websocket"
+
+	"gatehouse/internal/markup"
 )
 
-//go:embed demo
+//go:embed demo/static
 var demoFiles embed.FS
 
 const (
@@ -60,9 +60,8 @@ type demoOptions struct {
 // A demoApp is an application as it would stand behind an ALB: it knows nothing of logins and reads
 // who is there from x-amzn-oidc-data, which it verifies as AWS asks applications to.
 type demoApp struct {
-	opts  demoOptions
-	pages *template.Template
-	mux   *http.ServeMux
+	opts demoOptions
+	mux  *http.ServeMux
 }
 
 // newDemoApp returns the application that `gatehouse dev` puts behind itself. Its pages work under
@@ -77,26 +76,22 @@ func newDemoApp(opts demoOptions) (http.Handler, error) {
 	if opts.Tick == 0 {
 		opts.Tick = time.Second
 	}
-	pages, err := template.New("").Funcs(template.FuncMap{"initial": demoInitial}).ParseFS(demoFiles, "demo/*.html")
-	if err != nil {
-		return nil, fmt.Errorf("demo app: read the pages: %w", err)
-	}
 	static, err := fs.Sub(demoFiles, "demo/static")
 	if err != nil {
 		return nil, fmt.Errorf("demo app: read the assets: %w", err)
 	}
-	a := &demoApp{opts: opts, pages: pages, mux: http.NewServeMux()}
-	a.mux.HandleFunc("GET /{$}", a.page("home.html", "Home", http.StatusOK))
-	a.mux.HandleFunc("GET /public", a.page("public.html", "Public page", http.StatusOK))
-	a.mux.HandleFunc("GET /app", a.signedIn(a.page("app.html", "Signed in", http.StatusOK)))
-	a.mux.HandleFunc("GET /admin", a.signedIn(a.page("admin.html", "Admins only", http.StatusOK)))
-	a.mux.HandleFunc("GET /app/live", a.signedIn(a.page("live.html", "Live connections", http.StatusOK)))
+	a := &demoApp{opts: opts, mux: http.NewServeMux()}
+	a.mux.HandleFunc("GET /{$}", a.page(demoHome, "Home", http.StatusOK))
+	a.mux.HandleFunc("GET /public", a.page(demoPublic, "Public page", http.StatusOK))
+	a.mux.HandleFunc("GET /app", a.signedIn(a.pageOf(demoIdentified, "Signed in")))
+	a.mux.HandleFunc("GET /admin", a.signedIn(a.pageOf(demoAdmin, "Admins only")))
+	a.mux.HandleFunc("GET /app/live", a.signedIn(a.pageOf(demoLive, "Live connections")))
 	a.mux.HandleFunc("POST /app/echo", a.signedIn(a.serveEcho))
 	a.mux.HandleFunc("GET /app/events", a.serveEvents)
 	a.mux.HandleFunc("GET /ws", serveWebSocketEcho)
 	a.mux.HandleFunc("GET /api/hello", a.serveHello)
 	a.mux.Handle("GET /static/", http.StripPrefix("/static/", http.FileServerFS(static)))
-	a.mux.HandleFunc("/", a.page("missing.html", "No such page", http.StatusNotFound))
+	a.mux.HandleFunc("/", a.page(demoMissing, "No such page", http.StatusNotFound))
 	return a.mux, nil
 }
 
@@ -317,7 +312,7 @@ func fetchDemoKey(ctx context.Context, client *http.Client, url string) (*ecdsa.
 	return key, nil
 }
 
-// A demoPage is what a template gets.
+// A demoPage is what a page shows.
 type demoPage struct {
 	Title      string
 	Host, Path string
@@ -328,47 +323,49 @@ type demoPage struct {
 	Form       []demoPair // what was posted
 }
 
-// page returns a handler that shows a template to whoever comes.
-func (a *demoApp) page(name, title string, status int) http.HandlerFunc {
+// page returns a handler that shows a page to whoever comes.
+func (a *demoApp) page(content func(demoPage) markup.HTML, title string, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		p := demoPage{Title: title}
 		var err error
 		if p.ID, err = a.identify(r); err != nil && !errors.Is(err, errNoAssertion) {
 			p.Problem = err.Error()
 		}
-		a.show(w, r, status, name, p)
+		a.show(w, r, status, content, p)
 	}
 }
 
 // signedIn refuses requests without a verified assertion. The gateway has decided already; an
 // application that can be reached around it must decide again.
-func (a *demoApp) signedIn(next http.HandlerFunc) http.HandlerFunc {
+func (a *demoApp) signedIn(next func(http.ResponseWriter, *http.Request, *demoIdentity)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, err := a.identify(r)
+		id, err := a.identify(r)
 		if err == nil {
-			next(w, r)
+			next(w, r, id)
 			return
 		}
 		p := demoPage{Title: "Not signed in"}
 		if !errors.Is(err, errNoAssertion) {
 			p.Problem = err.Error()
 		}
-		a.show(w, r, http.StatusUnauthorized, "refused.html", p)
+		a.show(w, r, http.StatusUnauthorized, demoRefused, p)
 	}
 }
 
-func (a *demoApp) show(w http.ResponseWriter, r *http.Request, status int, name string, p demoPage) {
-	p.Host, p.Path, p.Headers, p.RequestID = r.Host, r.URL.Path, demoHeaders(r), demoRequestID(r)
-	var body bytes.Buffer
-	if err := a.pages.ExecuteTemplate(&body, name, p); err != nil {
-		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		return
+// pageOf returns what shows a page to somebody who is signed in.
+func (a *demoApp) pageOf(content func(demoPage) markup.HTML, title string) func(http.ResponseWriter, *http.Request, *demoIdentity) {
+	return func(w http.ResponseWriter, r *http.Request, id *demoIdentity) {
+		a.show(w, r, http.StatusOK, content, demoPage{Title: title, ID: id})
 	}
+}
+
+func (a *demoApp) show(w http.ResponseWriter, r *http.Request, status int, content func(demoPage) markup.HTML, p demoPage) {
+	p.Host, p.Path, p.Headers, p.RequestID = r.Host, r.URL.Path, demoHeaders(r), demoRequestID(r)
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(body.Bytes())
+	_, _ = io.WriteString(w, p.html(content(p)).String())
 }
 
 func demoRequestID(r *http.Request) string {
@@ -397,26 +394,20 @@ func demoHeaders(r *http.Request) []demoPair {
 	return pairs
 }
 
-func demoInitial(name string) string {
-	_, n := utf8.DecodeRuneInString(name)
-	return name[:n]
-}
-
 // serveEcho shows a posted form.
-func (a *demoApp) serveEcho(w http.ResponseWriter, r *http.Request) {
+func (a *demoApp) serveEcho(w http.ResponseWriter, r *http.Request, id *demoIdentity) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxDemoForm)
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "Bad Request", http.StatusBadRequest)
 		return
 	}
-	p := demoPage{Title: "What the app received"}
-	p.ID, _ = a.identify(r)
+	p := demoPage{Title: "What the app received", ID: id}
 	for _, name := range slices.Sorted(maps.Keys(r.PostForm)) {
 		for _, value := range r.PostForm[name] {
 			p.Form = append(p.Form, demoPair{name, value})
 		}
 	}
-	a.show(w, r, http.StatusOK, "echo.html", p)
+	a.show(w, r, http.StatusOK, demoEcho, p)
 }
 
 // serveHello is the API: it says who calls.

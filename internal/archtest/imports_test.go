@@ -38,6 +38,9 @@ func arrows() []arrow {
 		{"waf", "authn/identity", false, "the one import that every policy may have"},
 		{"proxy/ratelimit", "authn/identity", false, "the same"},
 
+		{"authn", "internal/markup", false, "writes pages, and escapes in one place"},
+		{"authn/devpool", "internal/markup", false, "the same"},
+
 		{"internal/ledger", "authn", false, "keeps authn's revocations; authn declares what a ledger is and opens no file"},
 
 		{"configs", "internal/fleet", false, "the file has the store's section too"},
@@ -92,6 +95,8 @@ func homes() []home {
 		{"math/rand", nil, nil, "math/rand/v2, or crypto/rand for what nobody may guess"},
 		{"math/rand/v2", anywhere, nil, "the other one"},
 		{"plugin", nil, nil, "no plugins"},
+		{"html/template", nil, nil, "keeps the linker from leaving out methods, as docs/rationale.md says: internal/markup"},
+		{"text/template", nil, nil, "the same: fmt or strings"},
 
 		// Named by the design.
 		{"github.com/corazawaf/coraza/v3", []string{"waf"}, nil, "the engine stays behind the connector"},

@@ -173,6 +173,8 @@ func TestValidate(t *testing.T) {
 		{"OpenID", Config{OIDC: &oidc}, nil},
 		{"nothing", Config{}, []string{""}},
 		{"both", Config{Cognito: &cognito, OIDC: &oidc}, []string{""}},
+		{"another region", of(func(c *CognitoConfig) { c.Region = "eu-west1" }), []string{"cognito.region"}},
+		{"another region of an endpoint", of(func(c *CognitoConfig) { c.Region = "eu-west1"; c.Endpoint = "https://pool.example.com" }), nil},
 		{"domain prefix", of(func(c *CognitoConfig) { c.Domain = "my-app" }), nil},
 		{"domain name", of(func(c *CognitoConfig) { c.Domain = "auth.example.com" }), nil},
 		{"development", of(func(c *CognitoConfig) { c.Domain = "http://localhost:9229"; c.Endpoint = "http://127.0.0.1:9229" }), nil},

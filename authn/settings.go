@@ -183,8 +183,12 @@ func (c *CognitoConfig) resolve(s *settings, report func(field, msg string)) {
 	if c.Region != "" {
 		region = c.Region
 	}
-	if c.Endpoint == "" && !regionPattern.MatchString(region) {
+	switch of, _, _ := strings.Cut(c.UserPool, "_"); {
+	case c.Endpoint != "":
+	case !regionPattern.MatchString(region):
 		report("region", fmt.Sprintf("want a region such as eu-west-1, got %q", region))
+	case region != of && poolPattern.MatchString(c.UserPool):
+		report("region", fmt.Sprintf("want %q, with which the pool's id begins, or nothing, got %q", of, region))
 	}
 	base := "https://" + c.issuerHost(report) + "." + region + ".amazonaws.com"
 	if strings.HasPrefix(region, "cn-") {

@@ -205,17 +205,13 @@ func (c *Config) checkSecret(d *decoder) {
 	case len(c.Login.Providers) > 1:
 		d.fault("login.providers", "several providers share the keys of sessions and assertions: want secret at the top, or login.session.keys and assertion.keys")
 	case d.src.has(path):
-		if secret != "" && len(secret) < minClientSecret {
-			d.fault(path, fmt.Sprintf("too short to derive keys from: want at least %d characters, or secret at the top, or login.session.keys and assertion.keys", minClientSecret))
+		if secret != "" && len(secret) < MinSecret {
+			d.fault(path, fmt.Sprintf("too short to derive keys from: want at least %d characters, got %d; or secret at the top, or login.session.keys and assertion.keys", MinSecret, len(secret)))
 		}
 	case path != "":
 		d.fault("login", "no secret to derive the keys of sessions and assertions from: want client_secret, or secret at the top, or login.session.keys and assertion.keys")
 	}
 }
-
-// minClientSecret is the length below which a client secret cannot double as the master secret:
-// whoever holds a cookie could guess it offline. Providers issue 28 characters and more.
-const minClientSecret = 16
 
 func (c *Config) checkTLS(d *decoder) {
 	if c.Listen.HTTPS == "" {

@@ -43,9 +43,6 @@ func lintSections(c *Config, d *decoder, say func(path, format string, args ...a
 	if c.Login == nil && len(c.Tokens.Issuers) == 0 && d.src.has("assertion") {
 		say("assertion", "does nothing: without a login there is no identity to assert")
 	}
-	if secret, path := c.clientSecret(); !d.src.has("secret") && secret != "" && len(secret) < MinSecret && len(c.Login.Session.Keys) == 0 {
-		say(path, "short for a secret that session keys are derived from: set secret to at least %d characters", MinSecret)
-	}
 	for _, p := range c.logins() {
 		if p.OIDC == nil || !isCognitoIssuer(p.OIDC.Issuer) {
 			continue

@@ -290,7 +290,7 @@ func (e *endpoints) fail(w http.ResponseWriter, r *http.Request, err error, chan
 		refusal.Header(w.Header())
 		status, p.Reason = refusal.Status, refusal.Reason
 		if refusal.public != "" {
-			p.Text = []string{refusal.public}
+			p.Text = []string{strings.TrimPrefix(refusal.public, p.Title+". ")}
 		}
 		if refusal.offer != "" {
 			p.Label, p.Href = refusal.offer, refusal.offerHref

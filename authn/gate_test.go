@@ -474,6 +474,10 @@ func TestPagesAreSelfContained(t *testing.T) {
 	if a := s.request("GET", "/oauth2/idpresponse", nil, oldBrowse...); !strings.Contains(a.body, "req-1") {
 		t.Error("an error page lacks the request id")
 	}
+	if a := s.request("GET", "/oauth2/idpresponse", nil, oldBrowse...); strings.Contains(a.body, "<p>Signing in did not work") ||
+		!strings.Contains(a.body, "<p>Please try again.</p>") {
+		t.Errorf("the text repeats the heading: %s", a.body)
+	}
 }
 
 // Not parallel: it counts allocations.

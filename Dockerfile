@@ -6,7 +6,8 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 # Static, without the paths of the build machine, and without symbols: the same bytes from the same source.
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/gatehouse ./cmd/gatehouse \
+# The tag leaves out an operator of the rule engine that no rule here uses, and 1.4 MB with it.
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -tags coraza.disabled_operators.validateSchema -o /out/gatehouse ./cmd/gatehouse \
  && mkdir -p /out/state
 
 FROM scratch

@@ -17,12 +17,12 @@ const pageStyle = `:root{color-scheme:light dark;--bg:#f4f5f7;--card:#fff;--ink:
 	`svg{display:block;width:2.5rem;height:2.5rem;color:var(--accent);margin-bottom:1.25rem}h1{font-size:1.4rem;line-height:1.25;margin:0 0 .5rem}p{margin:0 0 1rem;color:var(--soft)}` +
 	`blockquote{margin:0 0 1rem;padding:.6rem 1rem;border-left:3px solid var(--line);color:var(--soft);overflow-wrap:anywhere}` +
 	`a.button{display:inline-block;margin-top:.5rem;padding:.65rem 1.25rem;border-radius:.6rem;background:var(--accent);color:var(--on);font-weight:600;text-decoration:none}` +
-	`a.button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}a.quiet{margin-left:1rem;color:var(--soft)}` +
+	`a.button:focus-visible{outline:3px solid var(--accent);outline-offset:3px}a.quiet{margin-left:1rem;color:var(--soft)}p.quiets{display:flex;flex-wrap:wrap;gap:.5rem 1.25rem;margin:1rem 0 0}p.quiets a{margin:0}` +
 	`ul{list-style:none;margin:0;padding:0}li a.button{display:block;text-align:center;margin-bottom:.25rem;overflow-wrap:anywhere}nav+a.quiet{display:block;margin:1rem 0 0;text-align:center}` +
 	`footer{margin-top:1.5rem;padding-top:1rem;border-top:1px solid var(--line);font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}`
 
 // PageStyleHash is the CSP source of the inline style of the pages that this package answers with.
-const PageStyleHash = "'sha256-9vG9akojIZf6s4GmmNVxhNYdikLuCzH76r+UTqmQpTA='"
+const PageStyleHash = "'sha256-kFNNWSFzh5JawNdMXq77wuzVcuSGjJRqA6HEq9YvRKs='"
 
 // scriptCSP is PageCSP for the pages that have the session's script.
 const scriptCSP = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src " + PageStyleHash +
@@ -75,8 +75,7 @@ func (p page) html() markup.HTML {
 			})),
 		)),
 		link("button", p.Href, p.Label),
-		link("quiet", p.OtherHref, p.OtherLabel),
-		link("quiet", p.QuietHref, p.QuietLabel),
+		p.quiets(link("quiet", p.OtherHref, p.OtherLabel), link("quiet", p.QuietHref, p.QuietLabel)),
 		markup.If(p.Reason != "" || p.RequestID != "", markup.Element(
 			"footer",
 			markup.If(p.Reason != "", markup.Text("Reason: "+p.Reason)),
@@ -85,6 +84,14 @@ func (p page) html() markup.HTML {
 		)),
 		markup.Raw("\n</main>\n</body>\n</html>\n"),
 	)
+}
+
+// quiets are the links beside the button. Two of them have a line of their own, so that none breaks.
+func (p page) quiets(other, quiet markup.HTML) markup.HTML {
+	if p.OtherHref == "" || p.QuietHref == "" {
+		return markup.Join(other, quiet)
+	}
+	return markup.Element("p", markup.Attr("class", "quiets"), other, quiet)
 }
 
 const (

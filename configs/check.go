@@ -113,6 +113,9 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	d.section("headers", c.Headers)
 	d.section("assertion", c.Assertion)
+	if c.Assertion.Shared() && c.Fleet == nil {
+		d.fault("assertion.source", fmt.Sprintf("%s needs the store that the instances share: want fleet at the top", c.Assertion.Source))
+	}
 }
 
 func (c *Config) checkListen(d *decoder) {

@@ -67,6 +67,8 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"padded", "unpadded"}
 		case "access_token":
 			return []string{"send", "omit"}
+		case "source":
+			return []string{"secret", "fleet", "instance"}
 		}
 	case ratelimit.Config:
 		switch key {

@@ -30,8 +30,13 @@ type AssertionConfig struct {
 	// too. Without any, the key is derived from the file's secret. An entry that has
 	// "-----BEGIN" in it is the PEM itself, as a secret reference resolves to it.
 	Keys []string `yaml:"keys"`
-	// Rotate replaces the derived key after this time, from 24h to 8784h. The keys before and after
-	// are published as well, and all instances with the same secret agree. Default: never.
+	// Source is where keys come from that Keys does not name. "secret" (the default) derives one from the
+	// file's secret, for all instances. "fleet" makes them at random and keeps them in the fleet's store, sealed
+	// with the secret. "instance" derives one for each start of each instance, and the instances publish each
+	// other's: they tell their names in the fleet's store. Changing it, or the secret, changes all keys at once.
+	Source string `yaml:"source"`
+	// Rotate replaces the key that is derived or the fleet's after this time, from 24h to 8784h. The keys before
+	// and after are published as well, and all instances agree. Default: never; with source fleet, 720h.
 	Rotate string `yaml:"rotate"`
 	// ClaimsFrom is where the claims come from: "userinfo" (the default, as ALB has it) or "id_token",
 	// without what that token says about itself. Rules on claims see the same ones.
@@ -73,6 +78,10 @@ const (
 
 	paddingPadded   = "padded"
 	paddingUnpadded = "unpadded"
+
+	sourceSecret   = "secret"
+	sourceFleet    = "fleet"
+	sourceInstance = "instance"
 
 	claimsUserinfo = "userinfo"
 	claimsIDToken  = "id_token"
@@ -155,8 +164,21 @@ func (c AssertionConfig) Validate(report func(field, msg string)) {
 	if c.Rotate != "" && rotatePeriod(c.Rotate) == 0 {
 		report("rotate", fmt.Sprintf("want whole seconds from 24h to 8784h, such as 720h, got %q", c.Rotate))
 	}
-	if c.Rotate != "" && len(c.Keys) > 0 {
+	switch {
+	case c.Rotate == "":
+	case len(c.Keys) > 0:
 		report("rotate", "is for the key that is derived from the secret; want it without keys")
+	case c.Source == sourceInstance:
+		report("rotate", "does nothing with source instance, where each start of an instance has another key")
+	}
+	switch c.Source {
+	case "", sourceSecret:
+	case sourceFleet, sourceInstance:
+		if len(c.Keys) > 0 {
+			report("source", "keys names the keys already; want one of them")
+		}
+	default:
+		report("source", fmt.Sprintf("want secret, fleet or instance, got %q", c.Source))
 	}
 	switch c.ClaimsFrom {
 	case "", claimsUserinfo, claimsIDToken:

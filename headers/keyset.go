@@ -51,8 +51,8 @@ func newKeySet(keys []*signingKey) (*KeySet, error) {
 	switch {
 	case len(keys) == 0 || keys[0].private == nil:
 		return nil, errors.New("want a private key first, which signs")
-	case len(keys) > maxKeys:
-		return nil, fmt.Errorf("want at most %d keys, got %d", maxKeys, len(keys))
+	case len(keys) > maxSharedKeys:
+		return nil, fmt.Errorf("want at most %d keys, got %d", maxSharedKeys, len(keys))
 	}
 	seen := make(map[string]bool, len(keys))
 	for _, key := range keys {
@@ -82,6 +82,9 @@ func (s *KeySet) List() []KeyInfo {
 
 // newKeySource returns the keys that cfg names, or the ones derived from secret when it names none.
 func newKeySource(cfg AssertionConfig, secret []byte) (KeySource, error) {
+	if cfg.Shared() {
+		return nil, errors.New("source: the keys are those of a fleet, which only its instances know")
+	}
 	if len(cfg.Keys) > 0 {
 		return loadKeys(cfg.Keys)
 	}
@@ -140,9 +143,8 @@ func loadKeys(sources []string) (KeySource, error) {
 	if keys[0].private == nil {
 		return nil, errors.New("keys[0]: want a private key first, which signs; got a public one")
 	}
-	source, err := newFixedKeys(keys)
-	if err != nil {
-		return nil, fmt.Errorf("keys: %w", err)
+	if len(keys) > maxKeys {
+		return nil, fmt.Errorf("keys: want at most %d keys, got %d", maxKeys, len(keys))
 	}
-	return source, nil
+	return newFixedKeys(keys)
 }

@@ -68,9 +68,14 @@ func (k *rotatingKeys) key(number int64) (*signingKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	from := func(n int64) string { return time.Unix(n*k.period, 0).UTC().Format("2006-01-02T15:04:05Z") }
-	key.origin = "derived from the secret, for " + from(number) + " to " + from(number+1)
+	key.origin = "derived from the secret, " + periodWords(number, k.period)
 	return key, nil
+}
+
+// periodWords says when a period of so many seconds is.
+func periodWords(number, period int64) string {
+	from := func(n int64) string { return time.Unix(n*period, 0).UTC().Format("2006-01-02T15:04:05Z") }
+	return "for " + from(number) + " to " + from(number+1)
 }
 
 // rotatePeriod is the length of AssertionConfig.Rotate; 0 when it is not one that can be taken.

@@ -26,7 +26,7 @@ func parseNumber(s string) (int64, error) {
 }
 
 // scripts run in the store, each at once or not at all.
-type scripts struct{ poll, publish, begin, finish *redis.Script }
+type scripts struct{ poll, publish, begin, finish, keys *redis.Script }
 
 func newScripts() scripts {
 	return scripts{
@@ -68,5 +68,22 @@ return {'wait', ''}`),
 if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`),
+		// A name that is there already gets what it is told last: its owner says it again, and who damages it
+		// is corrected.
+		keys: redis.NewScript(`
+for i = 3, #ARGV, 3 do
+  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+  redis.call('ZADD', KEYS[2], ARGV[i + 2], ARGV[i])
+end
+local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, 1000)
+local over = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[2])
+if #gone == 0 and over > 0 then gone = redis.call('ZRANGE', KEYS[2], 0, math.min(over, 1000) - 1) end
+if #gone > 0 then
+  redis.call('ZREM', KEYS[2], unpack(gone))
+  redis.call('HDEL', KEYS[1], unpack(gone))
+end
+local names = redis.call('ZREVRANGE', KEYS[2], 0, tonumber(ARGV[2]) - 1)
+if #names == 0 then return {} end
+return redis.call('HMGET', KEYS[1], unpack(names))`),
 	}
 }

@@ -69,10 +69,12 @@ type Store struct {
 	ended  sync.WaitGroup
 	synced sync.Mutex // one sync at a time; guards what follows
 
-	epoch  string
-	cursor int64
-	told   string // the state that OnState has been told
-	learn  func(...authn.Revocation)
+	epoch     string
+	cursor    int64
+	told      string                    // the state that OnState has been told
+	learn     func(...authn.Revocation) // nil while nobody can sign in
+	shares    Keys                      // nil where keys are not shared
+	exchanged time.Time                 // when keys last were
 
 	mu     sync.Mutex          // guards what follows
 	known  map[record]struct{} // what is in the ledger, or should be
@@ -102,12 +104,14 @@ func Open(cfg Config, opts Options) (*Store, error) {
 }
 
 // Start keeps in touch with the store until Close: it sends what is appended, and hands what others
-// append to learn. Only the first call counts.
+// append to learn. With nil it shares keys only, until it is called with a function.
 func (s *Store) Start(learn func(...authn.Revocation)) {
-	s.begun.Do(func() {
+	if learn != nil {
 		s.synced.Lock()
 		s.learn = learn
 		s.synced.Unlock()
+	}
+	s.begun.Do(func() {
 		var ctx context.Context
 		ctx, s.stop = context.WithCancel(context.Background())
 		s.ended.Go(func() { s.run(ctx) })
@@ -160,9 +164,9 @@ func (s *Store) run(ctx context.Context) {
 func (s *Store) sync(ctx context.Context) error {
 	s.synced.Lock()
 	defer s.synced.Unlock()
-	err := s.pull(ctx)
+	err := s.syncRevocations(ctx)
 	if err == nil {
-		err = s.flush(ctx)
+		err = s.exchange(ctx)
 	}
 	if ctx.Err() == nil {
 		s.state(err)
@@ -170,12 +174,22 @@ func (s *Store) sync(ctx context.Context) error {
 	return err
 }
 
+func (s *Store) syncRevocations(ctx context.Context) error {
+	if s.learn == nil {
+		return nil
+	}
+	if err := s.pull(ctx); err != nil {
+		return err
+	}
+	return s.flush(ctx)
+}
+
 // state takes note of how a sync went.
 func (s *Store) state(err error) {
 	s.up.Store(err == nil)
 	word := "up"
 	if err != nil {
-		word, s.epoch = "down", "" // whoever is there next may have lost what this one had
+		word, s.epoch, s.exchanged = "down", "", time.Time{} // whoever is there next may have lost what this one had
 	}
 	if s.told == word {
 		return

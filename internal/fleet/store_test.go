@@ -421,6 +421,10 @@ func TestTheRightsOfTheUser(t *testing.T) {
 	if result, _, err := i.Begin(t.Context(), key, patience); err != nil || string(result) != "the result" {
 		t.Errorf("got %q, %v", result, err)
 	}
+	one := says("one", "of a")
+	if i.ShareKeys(one); !slices.Contains(one.heard, "of a") {
+		t.Errorf("keys: heard %q", one.heard)
+	}
 }
 
 func FuzzAnswers(f *testing.F) {
@@ -439,6 +443,10 @@ func FuzzAnswers(f *testing.F) {
 		}
 		if _, result, err := parseBegin([]any{word, member}); err == nil && word != "result" && result != "" {
 			t.Errorf("%q: a result %q", word, result)
+		}
+		entries, damaged := parseKeys([]any{member, last, word})
+		if len(entries)+damaged != 3 || damaged == 0 || slices.ContainsFunc(entries, func(b []byte) bool { return len(b) == 0 || len(b) > maxKeyEntry }) {
+			t.Errorf("keys: %q, %d damaged", entries, damaged)
 		}
 	})
 }

@@ -45,8 +45,9 @@ func logoutLimit() ratelimit.Config { return ratelimit.Config{Rate: "6000/1m"} }
 type assembled struct {
 	generation *proxy.Generation
 	parts      *parts
-	hosts      []string     // exact host names, for certificates
-	keys       http.Handler // the assertion's public keys; nil without an assertion
+	hosts      []string           // exact host names, for certificates
+	keys       http.Handler       // the assertion's public keys; nil without an assertion
+	sharedKeys headers.SharedKeys // the assertion's, where they are those of a fleet; else nil
 }
 
 // parts are what the next generation takes over when it is configured alike, by digest.
@@ -57,6 +58,7 @@ type parts struct {
 	providers  shelf[*authn.Provider]
 	issuers    shelf[*authn.TokenIssuer]
 	assertions shelf[*headers.Assertion]
+	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
@@ -69,7 +71,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		poolAPIs: shelf[*cognitoapi.Proxy]{},
+		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{},
 	}
 }
 
@@ -81,6 +83,7 @@ func (p *parts) release() {
 	p.providers.release()
 	p.issuers.release()
 	p.assertions.release()
+	p.sharedKeys.release()
 	p.poolAPIs.release()
 }
 
@@ -95,6 +98,7 @@ type assembler struct {
 	issuers   map[string]*authn.TokenIssuer
 	sessions  *authn.Sessions
 	assertion *headers.Assertion // nil without a login
+	shared    headers.SharedKeys // the assertion's keys, where they are those of a fleet; else nil
 	strip     func(http.Header)
 	security  *headers.Security // of answers that are Gatehouse's own
 	routes    []proxy.Route
@@ -132,7 +136,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	if err != nil {
 		return nil, err
 	}
-	out := &assembled{generation: generation, parts: a.parts, hosts: a.hosts()}
+	out := &assembled{generation: generation, parts: a.parts, hosts: a.hosts(), sharedKeys: a.shared}
 	if a.assertion != nil {
 		out.keys = a.assertion.Keys()
 	}
@@ -234,13 +238,35 @@ func (a *assembler) identity() error {
 }
 
 func (a *assembler) takeAssertion() (err error) {
+	if err := a.takeSharedKeys(); err != nil {
+		return err
+	}
 	a.assertion, err = a.parts.assertions.take(
 		digest(struct {
 			Config headers.AssertionConfig
 			Secret string
 		}{a.cfg.Assertion, a.cfg.Secret}, a.cfg.Assertion.Keys...),
 		a.prev.assertions,
-		func() (*headers.Assertion, error) { return headers.NewAssertion(a.cfg.Assertion, []byte(a.cfg.Secret)) }, nil,
+		func() (*headers.Assertion, error) {
+			if a.shared != nil {
+				return headers.NewAssertionFrom(a.cfg.Assertion, a.shared)
+			}
+			return headers.NewAssertion(a.cfg.Assertion, []byte(a.cfg.Secret))
+		}, nil,
+	)
+	return err
+}
+
+// takeSharedKeys keeps the keys of a fleet through reloads that change what else is said of the assertion.
+func (a *assembler) takeSharedKeys() (err error) {
+	if !a.cfg.Assertion.Shared() {
+		return nil
+	}
+	a.shared, err = a.parts.sharedKeys.take(
+		digest([]string{a.cfg.Assertion.Source, a.cfg.Assertion.Rotate, a.cfg.Secret}), a.prev.sharedKeys,
+		func() (headers.SharedKeys, error) {
+			return headers.NewSharedKeys(a.cfg.Assertion, []byte(a.cfg.Secret))
+		}, nil,
 	)
 	return err
 }

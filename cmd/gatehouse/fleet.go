@@ -1,6 +1,7 @@
 package main
 
 import (
+	"gatehouse/authn"
 	"gatehouse/configs"
 	"gatehouse/internal/fleet"
 )
@@ -22,10 +23,26 @@ func (p *process) openFleet(cfg *configs.Config, kept *parts) error {
 	return nil
 }
 
-// joinFleet begins to listen to the other instances, once somebody can sign in here.
+// joinFleet begins to listen to the other instances, to what they revoke once somebody can sign in here.
 func (p *process) joinFleet() {
-	if sessions := p.current.parts.sessions; p.fleet != nil && sessions != nil {
-		p.fleet.Start(sessions.Learn)
+	if p.fleet == nil {
+		return
+	}
+	var learn func(...authn.Revocation)
+	if sessions := p.current.parts.sessions; sessions != nil {
+		learn = sessions.Learn
+	}
+	p.fleet.Start(learn)
+}
+
+// shareKeys lets the keys of a generation be those of the fleet, before it signs with them.
+func (p *process) shareKeys(next *assembled) {
+	switch {
+	case p.fleet == nil:
+	case next.sharedKeys == nil:
+		p.fleet.ShareKeys(nil)
+	default:
+		p.fleet.ShareKeys(next.sharedKeys)
 	}
 }
 

@@ -60,6 +60,9 @@ func (c *keysListCommand) Run(_ context.Context, env *environment) error {
 	if cfg.Login == nil && !slices.ContainsFunc(cfg.Routes, cfg.Asserts) {
 		return fmt.Errorf("%s: nobody can come in by name, so nothing is signed and no key is published", c.Config)
 	}
+	if cfg.Assertion.Shared() {
+		return fmt.Errorf("%s: the keys are those of the running fleet (assertion.source): each instance lists them at https://YOUR-HOST%s/jwks.json", c.Config, keysPrefix)
+	}
 	assertion, err := headers.NewAssertion(cfg.Assertion, []byte(cfg.Secret))
 	if err != nil {
 		return configs.Problems{problemOf(cfg, at("assertion", err))}

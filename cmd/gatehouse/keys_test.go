@@ -121,4 +121,13 @@ func TestKeysListSaysWhatIsWrong(t *testing.T) {
 	if code, _, stderr := runCommandLine(t, "keys", "list", "-c", open); code != exitFailed || !strings.Contains(stderr, "no key is published") {
 		t.Errorf("a file without a login: %d %q", code, stderr)
 	}
+	for assertion, code := range map[string]int{
+		"{source: fleet}": exitProblems, // there is no fleet
+		"{source: fleet}\nfleet: {store: \"unix:///nowhere/valkey.sock\"}": exitFailed,
+	} {
+		got, stdout, stderr := runCommandLine(t, "keys", "list", "-c", keysConfig(t, assertion))
+		if got != code || stdout != "" || !strings.Contains(stderr, "fleet") {
+			t.Errorf("%s: %d %q %q, want %d", assertion, got, stdout, stderr, code)
+		}
+	}
 }

@@ -134,6 +134,7 @@ func (p *process) start(ctx context.Context) (err error) {
 		ls.close()
 		return err
 	}
+	p.shareKeys(first)
 	p.activate(ctx, first)
 	p.serve(ls)
 	bound := ls.addresses()
@@ -145,10 +146,11 @@ func (p *process) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// openLedger opens the file of revocations with the first configuration that somebody can sign in with. One that
-// cannot be read or written is a problem of that configuration: it would let in who has signed out.
+// openLedger opens the file of revocations, and a fleet's store, with the first configuration that somebody can sign
+// in with or that has keys of a fleet. A file that cannot be read or written is a problem of that configuration: it
+// would let in who has signed out.
 func (p *process) openLedger(cfg *configs.Config, kept *parts) error {
-	if cfg.Login == nil || p.ledger != nil {
+	if cfg.Login == nil && !cfg.Assertion.Shared() || p.ledger != nil {
 		return nil
 	}
 	file, err := ledger.Open(filepath.Join(cfg.StateDir, "revocations"), ledger.Options{})
@@ -445,6 +447,7 @@ func (p *process) reload(ctx context.Context) {
 		p.observer.reloaded(err)
 		return
 	}
+	p.shareKeys(next)
 	p.mu.Lock()
 	p.cfg = cfg
 	p.activate(ctx, next)

@@ -87,6 +87,11 @@ func (p *Provider) readTokens(ctx context.Context, c *connection, tok *oauth2.To
 		return t, nil
 	}
 	id, err := p.verifyIDToken(ctx, c, raw, nonce, tok.AccessToken)
+	if away, ok := errors.AsType[*keysError](err); ok { // nothing is known against the token
+		e := fail(ReasonProviderUnavailable, http.StatusServiceUnavailable, publicTryAgain, "ID token: %w", away)
+		e.RetryAfter = retryAfter
+		return nil, e
+	}
 	if err != nil && nonce != "" {
 		return nil, freshTokenError(err)
 	}

@@ -173,6 +173,53 @@ func TestProviderDownDuringRefresh(t *testing.T) {
 	}
 }
 
+// The provider has begun to sign with another key and does not show it: whether its ID token is good is
+// open, so nobody is signed out.
+func TestKeysDownDuringRefresh(t *testing.T) {
+	t.Parallel()
+	for _, down := range []string{"serve", "refuse"} {
+		t.Run(down, func(t *testing.T) {
+			t.Parallel()
+			s := newStack(t, withConfig(func(c *Config) { c.Session.OnProviderDown = down }))
+			cookies := s.login("alice").own()
+			s.set(func() {
+				s.signKey, s.signKid = testKeys().evil, "k3"
+				s.handle[".well-known/jwks.json"] = status(500)
+			})
+			s.clock.advance(2 * time.Hour)
+			want := map[string]int{"serve": 200, "refuse": 503}[down]
+			for range 3 {
+				if a := carry(t, s, cookies); a.status != want || len(a.cookies) != 0 {
+					t.Errorf("got %d and %d cookies, want %d and the session kept", a.status, len(a.cookies), want)
+				}
+			}
+			s.set(func() {
+				delete(s.handle, ".well-known/jwks.json")
+				s.jwks = []map[string]any{rsaJWK("k3", testKeys().evil, nil)}
+			})
+			s.clock.advance(refetchInterval)
+			if a := carry(t, s, cookies); a.status != 200 || len(a.cookies) != maxShards {
+				t.Errorf("afterwards: got %d and %d cookies, want 200 and a renewed session", a.status, len(a.cookies))
+			}
+		})
+	}
+}
+
+func TestKeysDownDuringALogin(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	b, callback := s.begun("/page")
+	s.set(func() {
+		s.signKey, s.signKid = testKeys().evil, "k3"
+		s.handle[".well-known/jwks.json"] = status(500)
+	})
+	s.clock.advance(refetchInterval)
+	a := b.visit(callback.String())
+	if a.status != 503 || a.header.Get("Retry-After") != "5" || s.lastReason() != ReasonProviderUnavailable {
+		t.Errorf("got %d, Retry-After %q, %s, want 503 and when to try again", a.status, a.header.Get("Retry-After"), s.lastReason())
+	}
+}
+
 func TestServedUntilTheAbsoluteEndOnly(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -50,6 +50,10 @@ func (c *connection) verify(ctx context.Context, issuer, raw string, now time.Ti
 		if _, ok := errors.AsType[*oidc.TokenExpiredError](err); ok { // it looks at the signature first
 			return nil, expiredError(raw, now, plain)
 		}
+		var away *keysError // which go-oidc does not hand on
+		if _, err := c.keys.VerifySignature(ctx, raw); errors.As(err, &away) {
+			return nil, &keysError{away.reason, plain}
+		}
 		return nil, plain
 	}
 	// From here on the signature is known to be right; what is read is what was signed.

@@ -175,8 +175,9 @@ func (e *endpoints) backchannel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	t, err := e.takeLogoutToken(r)
+	_, away := errors.AsType[*keysError](err)
 	switch {
-	case errors.Is(err, ErrProviderUnavailable):
+	case away, errors.Is(err, ErrProviderUnavailable):
 		ErrProviderUnavailable.(*Error).Header(w.Header())
 		e.refuseLogout(w, r, http.StatusServiceUnavailable, err)
 		return

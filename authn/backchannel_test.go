@@ -289,6 +289,30 @@ func TestLogoutTokensWithoutTheProvider(t *testing.T) {
 	}
 }
 
+// A logout token that cannot be checked for want of its key is asked for again, not refused for good.
+func TestLogoutTokensWithoutTheKeys(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, withSIDs)
+	cookies := s.login("alice").own()
+	s.set(func() {
+		s.signKey, s.signKid = testKeys().evil, "k3"
+		s.handle[".well-known/jwks.json"] = status(500)
+	})
+	s.clock.advance(refetchInterval)
+	token := mint(testKeys().evil, head("typ", "logout+jwt", "kid", "k3"), s.logoutClaims())
+	if a := s.tell(token); a.status != 503 || a.header.Get("Retry-After") == "" || !strings.Contains(a.body, "temporarily_unavailable") {
+		t.Errorf("got %d %v %s, want 503 with Retry-After", a.status, a.header, a.body)
+	}
+	s.set(func() {
+		delete(s.handle, ".well-known/jwks.json")
+		s.jwks = []map[string]any{rsaJWK("k3", testKeys().evil, nil)}
+	})
+	s.clock.advance(refetchInterval)
+	if a := s.tell(token); a.status != 200 || s.signedIn(t, cookies) {
+		t.Errorf("with the keys: got %d %s, want 200 and alice signed out", a.status, a.body)
+	}
+}
+
 func TestFrontChannelLogout(t *testing.T) {
 	t.Parallel()
 	kept := &shelf{}

@@ -87,7 +87,9 @@ func (p *Provider) readTokens(ctx context.Context, c *connection, tok *oauth2.To
 		return t, nil
 	}
 	id, err := p.verifyIDToken(ctx, c, raw, nonce, tok.AccessToken)
-	if away, ok := errors.AsType[*keysError](err); ok { // nothing is known against the token
+	// Nothing is known against a token whose key cannot be had. Where it only was not asked for, whoever signs in
+	// can try again; a session would be over.
+	if away, ok := errors.AsType[*keysError](err); ok && (nonce == "" || !errors.Is(away, errUnknownKey)) {
 		e := fail(ReasonProviderUnavailable, http.StatusServiceUnavailable, publicTryAgain, "ID token: %w", away)
 		e.RetryAfter = retryAfter
 		return nil, e

@@ -52,6 +52,7 @@ type keySet struct {
 	failed  error             // of the last fetch; nil when it succeeded
 	flight  chan struct{}     // closed when the fetch under way is over; nil when none is
 	fetched atomic.Int64      // of the last fetch that succeeded, as Unix nanoseconds
+	fetches atomic.Uint64     // counts those that are over
 	// generation counts the sets that differ. What an earlier one has verified is verified again.
 	generation atomic.Uint64
 }
@@ -135,7 +136,23 @@ func (k *keySet) find(ctx context.Context, head header) ([]publicKey, error) {
 	if waitErr != nil {
 		return nil, fmt.Errorf("key %q is unknown, and %w", clip(head.kid, 40), waitErr)
 	}
-	return nil, fmt.Errorf("key %q is unknown", clip(head.kid, 40))
+	return nil, fmt.Errorf("%w: %q", errUnknownKey, clip(head.kid, 40))
+}
+
+var errUnknownKey = errors.New("the key is unknown")
+
+// doubt returns a keysError when it is open whether a token of the provider's own is good whose signature has
+// not been verified: its key is unknown, and the set could not be had, or might not be asked for again since
+// the fetches were so many. It returns nil for a token that is known to be bad.
+func (k *keySet) doubt(ctx context.Context, raw string, fetches uint64) *keysError {
+	_, err := k.VerifySignature(ctx, raw)
+	if away, ok := errors.AsType[*keysError](err); ok {
+		return away
+	}
+	if errors.Is(err, errUnknownKey) && k.fetches.Load() == fetches {
+		return &keysError{ReasonKeysFailed, err}
+	}
+	return nil
 }
 
 // failure returns why the last fetch failed, or nil.
@@ -233,6 +250,7 @@ func (k *keySet) fetchLocked(ctx context.Context) error {
 			}
 		}
 		k.failed, k.flight = err, nil
+		k.fetches.Add(1)
 		close(flight)
 	}()
 	keys, sum, err = k.fetch(context.WithoutCancel(ctx))

@@ -205,6 +205,35 @@ func TestKeysDownDuringRefresh(t *testing.T) {
 	}
 }
 
+// Somebody sends tokens with invented key ids, so that the keys may not be fetched again for a moment, and just
+// then the provider begins to sign with another one.
+func TestKeysNotAskedForDuringRefresh(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	cookies := s.login("alice").own()
+	s.clock.advance(2 * time.Hour)
+	if _, err := s.provider.bearer(t.Context(), mint(testKeys().evil, head("kid", "invented"), s.payloadOf("alice"))); err == nil {
+		t.Fatal("an invented key was taken")
+	}
+	s.set(func() {
+		s.signKey, s.signKid = testKeys().evil, "k3"
+		s.jwks = []map[string]any{rsaJWK("k3", testKeys().evil, nil)}
+	})
+	if a := carry(t, s, cookies); a.status != 200 || len(a.cookies) != 0 {
+		t.Errorf("got %d and %d cookies, want 200 and the session kept", a.status, len(a.cookies))
+	}
+	s.clock.advance(refetchInterval)
+	if a := carry(t, s, cookies); a.status != 200 || len(a.cookies) != maxShards {
+		t.Errorf("afterwards: got %d and %d cookies, want 200 and a renewed session", a.status, len(a.cookies))
+	}
+	// A key that the provider does not have when it is asked is no key of its.
+	s.set(func() { s.signKid = "k4" })
+	s.clock.advance(2 * time.Hour)
+	if a := carry(t, s, cookies); a.status != 302 {
+		t.Errorf("with a key that is not published: got %d, want 302", a.status)
+	}
+}
+
 func TestKeysDownDuringALogin(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)

@@ -45,14 +45,14 @@ func (c *connection) verify(ctx context.Context, issuer, raw string, now time.Ti
 	if err != nil {
 		return nil, err
 	}
+	fetches := c.keys.fetches.Load()
 	if _, err := c.verifier.Verify(ctx, raw); err != nil {
 		plain := fmt.Errorf("%s", clip(err.Error(), 300))
 		if _, ok := errors.AsType[*oidc.TokenExpiredError](err); ok { // it looks at the signature first
 			return nil, expiredError(raw, now, plain)
 		}
-		var away *keysError // which go-oidc does not hand on
-		if _, err := c.keys.VerifySignature(ctx, raw); errors.As(err, &away) {
-			return nil, &keysError{away.reason, plain}
+		if doubt := c.keys.doubt(ctx, raw, fetches); doubt != nil { // which go-oidc does not hand on
+			return nil, doubt
 		}
 		return nil, plain
 	}

@@ -30,7 +30,7 @@ func bearerToken(h http.Header, d dialect) (string, *Error) {
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		if d == dialectAPIGateway {
+		if d == dialectAPIGateway || d.rest() {
 			return values[0], nil
 		}
 		return "", &Error{
@@ -168,9 +168,12 @@ func (t *TokenIssuer) checkFor(cl *claims, d dialect) error {
 			return err
 		}
 	}
-	if d == dialectAPIGateway {
+	switch {
+	case d == dialectAPIGateway:
 		err = t.checkAPIGatewayAudience(cl, aud)
-	} else {
+	case d.rest():
+		err = t.checkREST(cl, aud, d)
+	default:
 		err = t.checkAudience(cl, aud)
 	}
 	if err != nil {

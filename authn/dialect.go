@@ -17,6 +17,8 @@ const (
 	CompatALB = "aws"
 	// CompatAPIGateway are those of the JWT authorizer of an API Gateway's HTTP API.
 	CompatAPIGateway = "api-gateway"
+	// CompatRESTAPI are those of the Cognito authorizer of an API Gateway's REST API.
+	CompatRESTAPI = "api-gateway-rest"
 )
 
 // A dialect is what the Compat constants differ in: which tokens are taken and how a refusal looks. What
@@ -27,9 +29,15 @@ const (
 	dialectOwn dialect = iota
 	dialectALB
 	dialectAPIGateway
+	dialectRESTID     // of a REST API, on a route without scopes
+	dialectRESTAccess // and on one with scopes
 )
 
-func (t Tokens) dialect() (dialect, error) {
+// rest says whether it is the dialect of a REST API.
+func (d dialect) rest() bool { return d == dialectRESTID || d == dialectRESTAccess }
+
+// dialect returns that of a route that wants scopes.
+func (t Tokens) dialect(scopes []string) (dialect, error) {
 	switch t.Compat {
 	case "":
 		return dialectOwn, nil
@@ -37,6 +45,11 @@ func (t Tokens) dialect() (dialect, error) {
 		return dialectALB, nil
 	case CompatAPIGateway:
 		return dialectAPIGateway, nil
+	case CompatRESTAPI:
+		if len(scopes) > 0 {
+			return dialectRESTAccess, nil
+		}
+		return dialectRESTID, nil
 	}
 	return 0, fail(ReasonUnhandled, http.StatusInternalServerError, "", "tokens: unknown compat %q", t.Compat)
 }
@@ -44,7 +57,7 @@ func (t Tokens) dialect() (dialect, error) {
 // check returns the identity of the request's token. In AWS's dialects the token has the scopes then; in
 // our own they are looked at with the rest of the rule.
 func (t Tokens) check(r *http.Request, scopes, providers []string) (*identity.Identity, error) {
-	d, err := t.dialect()
+	d, err := t.dialect(scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +65,9 @@ func (t Tokens) check(r *http.Request, scopes, providers []string) (*identity.Id
 	if refusal != nil {
 		if d == dialectALB && refusal.Status == http.StatusUnauthorized {
 			refusal.Reason = ReasonTokenAbsent
+		}
+		if d.rest() {
+			refusal.Challenge = ""
 		}
 		return nil, refusal
 	}
@@ -61,7 +77,7 @@ func (t Tokens) check(r *http.Request, scopes, providers []string) (*identity.Id
 	}
 	switch {
 	case len(scopes) == 0, d == dialectOwn:
-	case d == dialectAPIGateway && !intersects(id.Scopes, scopes): // any one of them will do
+	case d != dialectALB && !intersects(id.Scopes, scopes): // any one of them will do
 		return nil, d.scopeRefusal(scopes)
 	case d == dialectALB && !containsAll(id.Scopes, scopes): // as of a claim of space-separated values
 		return nil, d.scopeRefusal(scopes)
@@ -72,7 +88,7 @@ func (t Tokens) check(r *http.Request, scopes, providers []string) (*identity.Id
 // takesAlgorithm narrows what the issuer's configuration takes.
 func (d dialect) takesAlgorithm(alg string) bool {
 	switch d {
-	case dialectALB:
+	case dialectALB, dialectRESTID, dialectRESTAccess:
 		return alg == "RS256"
 	case dialectAPIGateway:
 		return alg == "RS256" || alg == "RS384" || alg == "RS512"
@@ -82,7 +98,7 @@ func (d dialect) takesAlgorithm(alg string) bool {
 
 // leeway is how far our clock and the issuer's may differ. API Gateway documents none.
 func (d dialect) leeway() time.Duration {
-	if d == dialectAPIGateway {
+	if d == dialectAPIGateway || d.rest() {
 		return 0
 	}
 	return skew
@@ -153,6 +169,26 @@ func (t *TokenIssuer) checkAPIGatewayAudience(cl *claims, aud []string) error {
 	}
 	if !intersects(aud, t.set.audience) && !intersects(aud, t.set.clients) {
 		return fault(faultAudience, "%s: %q is not taken here", field, clip(strings.Join(aud, " "), 200))
+	}
+	return nil
+}
+
+// checkREST wants an ID token on a route without scopes and an access token on one with them. Unlike the
+// authorizer, which takes those of every client of its pool, it wants one of a client that is listed (attack case O40).
+func (t *TokenIssuer) checkREST(cl *claims, aud []string, d dialect) error {
+	want := "id"
+	if d == dialectRESTAccess {
+		want = "access"
+	}
+	if use, _ := cl.members.text("token_use"); use != want {
+		return fault(faultValue, "token_use: want %q, got %q", want, clip(use, 40))
+	}
+	if len(t.set.audience)+len(t.set.clients) == 0 {
+		return nil
+	}
+	client, _ := cl.members.text("client_id")
+	if names := append(aud, client); !intersects(names, t.set.audience) && !intersects(names, t.set.clients) {
+		return fault(faultAudience, "aud and client_id: %q is not taken here", clip(strings.Join(names, " "), 200))
 	}
 	return nil
 }
@@ -228,6 +264,8 @@ func (d dialect) refusal(err error) error {
 		e.Reason = f.kind.reason()
 	case dialectAPIGateway:
 		e.Challenge = apiGatewayChallenge("", "invalid_token", f.kind.description())
+	case dialectRESTID, dialectRESTAccess:
+		e.Challenge = ""
 	}
 	return e
 }
@@ -252,6 +290,8 @@ func (d dialect) unavailable(err error) error {
 	case dialectAPIGateway:
 		e.Status, e.RetryAfter = http.StatusUnauthorized, 0
 		e.Challenge = apiGatewayChallenge("", "invalid_token", "OIDC discovery endpoint communication error")
+	case dialectRESTID, dialectRESTAccess: // which calls it AUTHORIZER_FAILURE
+		e.Status, e.RetryAfter = http.StatusInternalServerError, 0
 	}
 	return e
 }
@@ -266,6 +306,8 @@ func (d dialect) scopeRefusal(want []string) *Error {
 		e.Reason, e.Status, e.Challenge = ReasonClaimValue, http.StatusUnauthorized, `Bearer error="invalid_token"`
 	case dialectAPIGateway:
 		e.Challenge = apiGatewayChallenge(strings.Join(want, " "), "insufficient_scope", "the token does not have the required scopes")
+	case dialectRESTAccess:
+		e.Status, e.Challenge = http.StatusUnauthorized, ""
 	}
 	return e
 }
@@ -276,23 +318,36 @@ func apiGatewayChallenge(scope, code, description string) string {
 	return `Bearer scope="` + scope + `" error="` + code + `" error_description="` + description + `"`
 }
 
+// asAPIGateway says whether refusals look as those of an API Gateway.
+func (t Tokens) asAPIGateway() bool {
+	return t.Compat == CompatAPIGateway || t.Compat == CompatRESTAPI
+}
+
 // answerAPIGateway writes a refusal as API Gateway does.
 func (g *Gate) answerAPIGateway(w http.ResponseWriter, r *http.Request, e *Error) {
 	g.told(r, e)
-	message := "Unauthorized"
-	switch {
+	rest := g.opts.Tokens.Compat == CompatRESTAPI
+	message, kind := "Unauthorized", "UnauthorizedException"
+	switch f, ok := errors.AsType[*tokenFault](error(e)); {
 	case e.Status == http.StatusForbidden:
-		message = "Forbidden"
+		message, kind = "Forbidden", "AccessDeniedException"
 	case e.Status == http.StatusBadRequest:
-		message = "Bad Request"
+		message, kind = "Bad Request", "BadRequestException"
 	case e.Status >= http.StatusInternalServerError:
-		message = "Internal Server Error"
+		message, kind = "Internal Server Error", "AuthorizerFailureException"
+	case rest && ok && f.kind == faultExpired:
+		message = "The incoming token has expired"
 	}
 	body := `{"message":"` + message + `"}`
 	h := w.Header()
 	e.Header(h)
+	id := "Apigw-Requestid"
+	if rest {
+		id = "X-Amzn-Requestid"
+		h.Set("X-Amzn-Errortype", kind)
+	}
 	if g.opts.RequestID != nil {
-		h.Set("Apigw-Requestid", g.opts.RequestID(r))
+		h.Set(id, g.opts.RequestID(r))
 	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))

@@ -187,6 +187,66 @@ func TestJWTAuthorizerOfAPIGateway(t *testing.T) {
 	}
 }
 
+// TestCognitoAuthorizerOfARESTAPI has section 5.6 of the specification.
+func TestCognitoAuthorizerOfARESTAPI(t *testing.T) {
+	t.Parallel()
+	o := anyAlgorithm(t)
+	issuer := issuerOf(t, o, func(c *TokenIssuerConfig) { c.Audience, c.ClientIDs = []string{testAPI}, []string{"app"} })
+	tokens := Tokens{Issuers: []*TokenIssuer{issuer}, Compat: CompatRESTAPI}
+	now := o.clock.now().Unix()
+	access := forge{now, object2{"iss": o.issuer(), "sub": "alice", "exp": now + 600, "client_id": "app", "token_use": "access", "scope": "orders/read"}}
+	id := forge{now, object2{"iss": o.issuer(), "sub": "alice", "exp": now + 600, "aud": "app", "token_use": "id"}}
+	k := testKeys().k1
+	const unauthorized, expired = "Unauthorized", "The incoming token has expired"
+	scopes := []string{"orders/read", "orders/write"}
+	for _, tt := range []struct {
+		name, authorization string
+		scopes              []string
+		message             string // of 401; "" for 200
+	}{
+		{"an ID token", mint(k, head(), id.good), nil, ""},
+		{"with Bearer", "Bearer " + mint(k, head(), id.good), nil, ""},
+		{"an access token without scopes", mint(k, head(), access.good), nil, unauthorized},
+		{"an ID token where scopes are wanted", mint(k, head(), id.payload("scope", "orders/read")), scopes, unauthorized},
+		{"an access token with one of the scopes", mint(k, head(), access.good), scopes, ""},
+		{"an access token bound to a resource", mint(k, head(), access.payload("aud", "https://other.example.com")), scopes, ""},
+		{"none of the scopes", mint(k, head(), access.payload("scope", "orders/reader")), scopes, unauthorized},
+		{"an ID token for another client", mint(k, head(), id.payload("aud", "other")), nil, unauthorized},
+		{"an access token of another client", mint(k, head(), access.payload("client_id", "other")), scopes, unauthorized},
+		{"no token_use", mint(k, head(), id.payload("token_use", nil)), nil, unauthorized},
+		{"RS384", rs384(t, id.good), nil, unauthorized},
+		{"no token", "", nil, unauthorized},
+		{"rubbish", "Basic YTpi", nil, unauthorized},
+		{"another key", mint(testKeys().evil, head(), id.good), nil, unauthorized},
+		{"another issuer", mint(k, head(), id.payload("iss", "https://other.example.com")), nil, unauthorized},
+		{"expired", mint(k, head(), id.payload("exp", now)), nil, expired},
+		{"expired and of another key", mint(testKeys().evil, head(), id.payload("exp", now)), nil, expired}, // which costs no look at the keys
+	} {
+		for try := range 2 {
+			w := asked(t, tokens, Rule{Scopes: tt.scopes}, tt.authorization)
+			if tt.message == "" {
+				if w.Code != 200 {
+					t.Errorf("%s, try %d: got %d %s, want 200", tt.name, try+1, w.Code, w.Body)
+				}
+				continue
+			}
+			h := w.Header()
+			if w.Code != 401 || w.Body.String() != `{"message":"`+tt.message+`"}` || h.Get("WWW-Authenticate") != "" ||
+				h.Get("X-Amzn-Errortype") != "UnauthorizedException" || h.Get("X-Amzn-Requestid") != "req-1" {
+				t.Errorf("%s, try %d: got %d %s and %v, want 401 %q", tt.name, try+1, w.Code, w.Body, h, tt.message)
+			}
+		}
+	}
+	o.set(func() {
+		o.handle[".well-known/jwks.json"] = status(500)
+		o.signKey, o.signKid = testKeys().evil, "k9"
+	})
+	o.clock.advance(time.Minute)
+	if w := asked(t, tokens, Rule{}, mint(testKeys().evil, head("kid", "k9"), id.good)); w.Code != 500 {
+		t.Errorf("keys that cannot be had: got %d, want 500", w.Code)
+	}
+}
+
 // 5.9, 8: keys that are known outlast their endpoint; there is no leeway for the clock, remembered or not.
 func TestJWTAuthorizerInAnOutage(t *testing.T) {
 	t.Parallel()
@@ -218,7 +278,7 @@ func TestDialectsRememberApart(t *testing.T) {
 	issuer := issuerOf(t, o)
 	token := "Bearer " + o.access("alice", func(c object2) { c["token_use"], c["nonce"] = "id", "x" })
 	for range 2 {
-		for compat, want := range map[string]int{CompatALB: 200, CompatAPIGateway: 200, "": 401, "azure": 500} {
+		for compat, want := range map[string]int{CompatALB: 200, CompatAPIGateway: 200, CompatRESTAPI: 200, "": 401, "azure": 500} {
 			if w := asked(t, Tokens{Issuers: []*TokenIssuer{issuer}, Compat: compat}, Rule{}, token); w.Code != want {
 				t.Errorf("%q: got %d, want %d", compat, w.Code, want)
 			}

@@ -315,7 +315,7 @@ func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, d Decision, err er
 		err = beginErr
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		if g.rule.Mode == ModeToken && g.opts.Tokens.Compat == CompatAPIGateway {
+		if g.rule.Mode == ModeToken && g.opts.Tokens.asAPIGateway() {
 			g.answerAPIGateway(w, r, e)
 			return
 		}

@@ -128,8 +128,10 @@ type Route struct {
 	// iss and exp are required, a scope that is missing is 401, and keys that cannot be had are 500 or
 	// 562), and "api-gateway" is the JWT authorizer of an HTTP API (RS256 to RS512; audience and
 	// client_ids are one list, of which aud decides where there is one; any one of the scopes is enough; no
-	// leeway for clocks; a token without "Bearer" is taken; its answers). With both, as with AWS, the
-	// upstream gets the token and no assertion.
+	// leeway for clocks; a token without "Bearer" is taken; its answers). "api-gateway-rest" is the Cognito
+	// authorizer of a REST API: ID tokens where the route has no scopes, access tokens with any one of them
+	// where it has some, and 401 to all others. With all three, as with AWS, the upstream gets the token and
+	// no assertion.
 	Compat string `yaml:"compat"`
 	// Operations are those of the API that pass, where to names a proxy in cognito_api: one name or a list. Default all that
 	// the proxy lets through.

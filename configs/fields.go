@@ -46,7 +46,7 @@ func accepted(t reflect.Type, key string) []string {
 	case Config, Route:
 		if key == "compat" {
 			if t == reflect.TypeFor[Route]() {
-				return []string{"aws", "api-gateway", "off"}
+				return []string{"aws", "api-gateway", "api-gateway-rest", "off"}
 			}
 			return []string{"aws"}
 		}

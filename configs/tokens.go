@@ -61,8 +61,8 @@ func (c *Config) checkTokens(d *decoder) {
 // checkRouteTokens checks what a route says about bearer tokens.
 func (c *Config) checkRouteTokens(d *decoder, r *Route, path string) {
 	if r.Require.Who != RequireToken {
-		if r.Compat == authn.CompatAPIGateway {
-			d.fault(path+".compat", fmt.Sprintf("%s is about bearer tokens, and the route takes none: want require: token", authn.CompatAPIGateway))
+		if r.Compat == authn.CompatAPIGateway || r.Compat == authn.CompatRESTAPI {
+			d.fault(path+".compat", fmt.Sprintf("%s is about bearer tokens, and the route takes none: want require: token", r.Compat))
 		}
 		return
 	}

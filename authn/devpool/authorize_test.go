@@ -240,6 +240,28 @@ func TestLoginPageRefusals(t *testing.T) {
 	}
 }
 
+// Pages that a browser opens at once come without its cookie, and each is given another one.
+func TestLoginPagesOpenedAtOnce(t *testing.T) {
+	t.Parallel()
+	for site, want := range map[string]int{"same-origin": 302, "same-site": 403, "cross-site": 403, "none": 403} {
+		b := newBench(t)
+		login := "/login?" + query().Encode()
+		first := b.csrf(b.get(login))
+		b.http.Jar = newBench(t).http.Jar
+		b.get(login) // its cookie is what is left
+		form := url.Values{"_csrf": {first}, "username": {"alice"}, "password": {"alice"}}
+		req, err := http.NewRequestWithContext(t.Context(), "POST", b.absolute(login), strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Sec-Fetch-Site", site)
+		if res := b.do(req); res.StatusCode != want {
+			t.Errorf("%s: got %d, want %d", site, res.StatusCode, want)
+		}
+	}
+}
+
 func TestContinueAsWhoeverIsSignedIn(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -83,7 +83,9 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 		v.err = &Failure{Reason: "engine has no variables", Status: http.StatusInternalServerError}
 		return v
 	}
-	e.run(tx, r, &v)
+	in := e.begin(tx)
+	e.run(tx, in, r, &v)
+	e.end(in, &v)
 	v.inspected = true
 	v.result.collect(tx, tx)
 	// Close gives the transaction back to Coraza's pool. After a panic it is not reached: what is in
@@ -95,17 +97,21 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 }
 
 // run takes tx through the phases of a request.
-func (e *Engine) run(tx transaction, r *http.Request, v *verdict) {
+func (e *Engine) run(tx transaction, in *inspection, r *http.Request, v *verdict) {
 	media := mediaTypeOf(r.Header)
 	feedHead(tx, r, e.clientIP(r))
 	if p := media.processor(); p != "" {
 		setSingle(tx.Variables().RequestBodyProcessor(), p)
 	}
+	hasBody := r.Body != nil && r.Body != http.NoBody
+	if in.quiet(hasBody) {
+		return
+	}
 	if it := tx.ProcessRequestHeaders(); it != nil {
 		e.interrupt(it, v)
 		return
 	}
-	if r.Body != nil && r.Body != http.NoBody {
+	if hasBody {
 		if err := e.inspectBody(tx, r, media, v); err != nil {
 			v.err = err
 			return

@@ -14,6 +14,8 @@ import (
 	"github.com/corazawaf/coraza/v3/experimental"
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"github.com/corazawaf/coraza/v3/types"
+
+	"gatehouse/waf/gate"
 )
 
 // Options are an engine's ties to the program around it.
@@ -26,6 +28,8 @@ type Options struct {
 	OnResult func(ctx context.Context, r Result)
 	// ClientIP is the client's address. Without it the address of the peer is taken.
 	ClientIP func(*http.Request) netip.Addr
+	// Patterns shares compiled expressions with other engines. Without it the engine has its own.
+	Patterns *Patterns
 	// RequestID identifies the request to the engine. Without it the engine makes an id of its own.
 	RequestID func(*http.Request) string
 }
@@ -38,14 +42,32 @@ type Engine struct {
 	bodyLimit int
 	opts      Options
 	waf       experimental.WAFWithOptions
+	gate      *gate.Gate // nil if every rule is to run
+	root      *root
 	buffers   *sync.Pool // of *[]byte
 	close     func() error
+}
+
+// Patterns are compiled expressions that several engines share. The zero value is ready for use, by
+// several goroutines at once.
+type Patterns struct {
+	once sync.Once
+	list *gate.Patterns
+}
+
+func (p *Patterns) all() *gate.Patterns {
+	if p == nil {
+		return gate.NewPatterns()
+	}
+	p.once.Do(func() { p.list = gate.NewPatterns() })
+	return p.list
 }
 
 // A stateful transaction is one whose variables can be read and set. The engine's own always are.
 type transaction interface {
 	types.Transaction
 	plugintypes.TransactionState
+	gate.Remover
 }
 
 // New builds the engine that cfg describes. It takes some hundred milliseconds and some tens of
@@ -53,12 +75,17 @@ type transaction interface {
 // Config.Digest. It needs a directory for temporary files that can be written to while it runs
 // (os.TempDir), although no request ever makes a file. The error names every problem of cfg.
 func New(cfg Config, opts Options) (*Engine, error) {
-	return newEngine(cfg, opts, "")
+	return newEngine(cfg, opts, variant{})
 }
 
-// newEngine is New with further directives before the Core Rule Set, for tests of what the built-in
-// rules never do.
-func newEngine(cfg Config, opts Options, extra string) (*Engine, error) {
+// A variant is an engine that only tests build.
+type variant struct {
+	extra   string              // directives before the Core Rule Set
+	arrange func(string) string // arranges the rules instead of the gate, which is left out
+	logs    bool                // what is only for a log is kept
+}
+
+func newEngine(cfg Config, opts Options, how variant) (*Engine, error) {
 	var problems []error
 	cfg.Validate(func(field, msg string) {
 		problems = append(problems, fmt.Errorf("waf: %s: %s", field, msg))
@@ -82,20 +109,28 @@ func newEngine(cfg Config, opts Options, extra string) (*Engine, error) {
 		return e, nil
 	}
 	e.bodyLimit, _ = parseBodyLimit(cfg.BodyLimit) // Validate has seen it
-	if err := e.load(cfg, extra); err != nil {
+	if err := e.load(cfg, how); err != nil {
 		return nil, err
 	}
 	return e, nil
 }
 
 // load compiles the rules.
-func (e *Engine) load(cfg Config, extra string) error {
-	rules, err := loadRules(cfg, extra)
+func (e *Engine) load(cfg Config, how variant) error {
+	register()
+	rules, err := loadRules(cfg, how.extra)
 	if err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
-	root, err := crsFS()
+	lists, err := crsFS()
 	if err != nil {
+		return fmt.Errorf("waf: %w", err)
+	}
+	e.root = &root{FS: lists, patterns: e.opts.Patterns.all(), requests: new(sync.Map)}
+	var text string
+	if how.arrange != nil {
+		text = how.arrange(rules.text)
+	} else if text, err = e.buildGate(rules.text, how.logs); err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
 	mode := "SecRuleEngine On\n"
@@ -106,8 +141,8 @@ func (e *Engine) load(cfg Config, extra string) error {
 	// documents is inspected with a bracket on either side.
 	limit := e.bodyLimit + bodySlack
 	built, err := coraza.NewWAF(coraza.NewWAFConfig().
-		WithRootFS(root).
-		WithDirectives(mode + rules.text).
+		WithRootFS(e.root).
+		WithDirectives(mode + text).
 		WithRequestBodyLimit(limit).
 		WithRequestBodyInMemoryLimit(limit))
 	if err != nil {
@@ -125,6 +160,35 @@ func (e *Engine) load(cfg Config, extra string) error {
 	debug.FreeOSMemory()
 	return nil
 }
+
+// buildGate makes the gate for the rules, and arranges them for it.
+func (e *Engine) buildGate(text string, logs bool) (string, error) {
+	best, err := bestFit()
+	if err != nil {
+		return "", err
+	}
+	e.gate, err = gate.New(directives(text), gate.Options{
+		Lists:       e.root.FS,
+		BestFit:     best,
+		Accompanies: isEvaluation,
+		Extern:      []string{bodyCutVariable, docTypeVariable},
+		Matcher:     matcherOperator,
+		Patterns:    e.root.patterns,
+		KeepLogs:    logs,
+	})
+	if err != nil {
+		return "", fmt.Errorf("gate: %w", err)
+	}
+	return gateFirst + e.gate.Directives() + gateLast, nil
+}
+
+// The gate's own rules: first and last of both phases.
+const (
+	gateFirst = `SecRule REQUEST_METHOD "@` + gateOperator + ` 1" "id:890001,phase:1,pass,nolog,t:none,skipAfter:GATEHOUSE-END"
+SecRule REQUEST_METHOD "@` + gateOperator + ` 2" "id:890002,phase:2,pass,nolog,t:none"
+`
+	gateLast = "SecMarker GATEHOUSE-END\n"
+)
 
 // Close gives back what the engine shares with others. Requests under way, and requests that still
 // arrive, are inspected as before. It may be called more than once.

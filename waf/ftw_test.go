@@ -151,12 +151,14 @@ type ftwServer struct {
 
 func newFTWServer(t *testing.T) *ftwServer {
 	t.Helper()
-	e := newTestEngine(t, Config{Mode: ModeCount, Paranoia: 4}, ftwSettings)
+	e := newTestEngineAs(t, Config{Mode: ModeCount, Paranoia: 4}, Options{Deny: denyPlain}, variant{extra: ftwSettings, logs: true})
 	s := &ftwServer{seen: map[string]ftwSeen{}}
 	s.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tx := e.waf.NewTransactionWithOptions(experimental.Options{Context: r.Context()}).(transaction)
 		var v verdict
-		e.run(tx, r, &v)
+		in := e.begin(tx)
+		e.run(tx, in, r, &v)
+		e.end(in, &v)
 		defer v.body.release()
 		seen := ftwSeen{status: v.result.Status}
 		if v.err != nil {

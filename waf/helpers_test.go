@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"gatehouse/waf/gate"
 )
 
 // browser is what an ordinary client sends along.
@@ -42,7 +44,26 @@ func newTestEngine(t testing.TB, cfg Config, extra string) *Engine {
 
 func newTestEngineWith(t testing.TB, cfg Config, opts Options, extra string) *Engine {
 	t.Helper()
-	e, err := newEngine(cfg, opts, extra)
+	return newTestEngineAs(t, cfg, opts, variant{extra: extra})
+}
+
+// stock arranges rules as they stand in the set, and matcher with our operator in the place of @rx.
+func stock(text string) string { return text }
+
+func matchers(text string) string {
+	list := directives(text)
+	for i, d := range list {
+		if !gate.OverBytes(d) {
+			list[i] = strings.Replace(d, `"@rx `, `"@`+matcherOperator+" ", 1)
+			list[i] = strings.Replace(list[i], `"!@rx `, `"!@`+matcherOperator+" ", 1)
+		}
+	}
+	return strings.Join(list, "\n") + "\n"
+}
+
+func newTestEngineAs(t testing.TB, cfg Config, opts Options, how variant) *Engine {
+	t.Helper()
+	e, err := newEngine(cfg, opts, how)
 	if err != nil {
 		t.Fatal(err)
 	}

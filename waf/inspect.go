@@ -80,7 +80,7 @@ func feedBody(tx transaction, r *http.Request, media mediaType, b []byte, cut bo
 			b = joinLines(b)
 		}
 		if cut && isCutJSON(b) {
-			tx.Variables().TX().Set("gatehouse_body_cut", []string{"1"})
+			tx.Variables().TX().Set(bodyCutVariable, []string{"1"})
 		}
 	}
 	if processor == processorXML {
@@ -90,10 +90,16 @@ func feedBody(tx transaction, r *http.Request, media mediaType, b []byte, cut bo
 	return writeBody(tx, b)
 }
 
+// The variables in TX by which the connector tells rules of ours what it has found.
+const (
+	bodyCutVariable = "gatehouse_body_cut"
+	docTypeVariable = "gatehouse_xml_dtd"
+)
+
 // checkXML tells the rules what Coraza's XML reader does not.
 func checkXML(tx transaction, b []byte, cut bool) {
 	if definesDocType(b) {
-		tx.Variables().TX().Set("gatehouse_xml_dtd", []string{"1"})
+		tx.Variables().TX().Set(docTypeVariable, []string{"1"})
 	}
 	if !cut && !isWholeXML(b) {
 		setSingle(tx.Variables().RequestBodyError(), "1")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -215,10 +216,17 @@ type ruleSet struct {
 	loaded []crsRule
 }
 
-// leftOut is a rule of the set that is not loaded. It scores every body with a Content-Length and
-// without a Content-Type, and so would refuse clean JSON, which the connector inspects as such, but not
-// the same body in chunks. Rule 920640 scores what remains: untyped bodies that are only text.
-const leftOut = 920340
+// leftOut reports rules of the set that are not loaded.
+//
+// 920340 scores every body with a Content-Length and without a Content-Type, and so would refuse clean
+// JSON, which the connector inspects as such, but not the same body in chunks. Rule 920640 scores what
+// remains: untyped bodies that are only text.
+//
+// 901340 has the engine keep a body that no reader is chosen for. The connector chooses one for each.
+func leftOut(id int) bool { return id == 920340 || id == 901340 }
+
+// isEvaluation has the rules that add up what others have found and decide.
+func isEvaluation(id int) bool { return id >= 949000 && id < 950000 }
 
 // always are the files that every engine loads: initialisation, the blocking evaluation and the
 // exceptions that come with the set.
@@ -292,11 +300,11 @@ func (rs *ruleSet) wants(c Config, r crsRule) bool {
 		id, _ := strconv.Atoi(m[1]) // the pattern admits digits only
 		return slices.ContainsFunc(rs.loaded, func(l crsRule) bool { return l.id == id })
 	}
+	if leftOut(r.id) {
+		return false
+	}
 	if always(r.file) || r.id == 0 {
 		return true
-	}
-	if r.id == leftOut {
-		return false
 	}
 	return r.level <= c.Paranoia && slices.ContainsFunc(groups(), func(g group) bool {
 		return slices.Contains(c.Groups, g.name) && g.has(r)
@@ -331,7 +339,7 @@ func knownRules() map[int]crsRule {
 		text, _ := fs.ReadFile(coreruleset.FS, name)
 		add(fileNumber(name), text)
 	}
-	delete(known, leftOut)
+	maps.DeleteFunc(known, func(id int, _ crsRule) bool { return leftOut(id) })
 	for _, name := range []string{"base.conf", "gatehouse.conf"} {
 		text, _ := ownRules.ReadFile("rules/" + name)
 		add("", text)

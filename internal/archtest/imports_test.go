@@ -35,6 +35,9 @@ func arrows() []arrow {
 
 		{"authn", "authn/identity", false, "makes identities"},
 		{"headers", "authn/identity", false, "asserts identities"},
+		{"waf", "waf/gate", false, "judges before the engine does"},
+		{"waf", "waf/rx", false, "its own @rx, and the meter of both"},
+		{"waf/gate", "waf/rx", false, "matches expressions with it"},
 		{"waf", "authn/identity", false, "the one import that every policy may have"},
 		{"proxy/ratelimit", "authn/identity", false, "the same"},
 
@@ -99,10 +102,10 @@ func homes() []home {
 		{"text/template", nil, nil, "the same: fmt or strings"},
 
 		// Named by the design.
-		{"github.com/corazawaf/coraza/v3", []string{"waf"}, nil, "the engine stays behind the connector"},
+		{"github.com/corazawaf/coraza/v3", []string{"waf", "waf/gate"}, nil, "the engine stays behind the connector"},
 		{"github.com/corazawaf/coraza/v3/http", nil, nil, "WrapHandler answers 200 to what it cannot read"},
 		{"github.com/corazawaf/coraza-coreruleset/v4", []string{"waf"}, nil, "the rules"},
-		{"github.com/corazawaf/libinjection-go", []string{"waf"}, nil, "the engine's operator"},
+		{"github.com/corazawaf/libinjection-go", []string{"waf/gate"}, nil, "the engine's operator"},
 		{"github.com/coreos/go-oidc/v3", []string{"authn"}, []string{"authn/devpool"}, "tokens are verified in one place; the pool is tested with a client that others use"},
 		{"golang.org/x/oauth2", []string{"authn"}, []string{"authn/devpool"}, "the same"},
 		{"github.com/go-jose/go-jose/v4", []string{"authn", "authn/devpool"}, []string{"headers", "e2e", "cmd/gatehouse"}, "signing and key sets; elsewhere as the other reader"},
@@ -114,6 +117,7 @@ func homes() []home {
 		{"github.com/aws/aws-sdk-go-v2", []string{"authn/cognitoapi"}, nil, "AWS's signature, and the credentials of a role"},
 		{"github.com/redis/go-redis/v9", []string{"internal/fleet"}, nil, "the store of a fleet stays behind what its users declare"},
 		{"golang.org/x/time/rate", []string{"proxy/ratelimit"}, nil, "token buckets"},
+		{"golang.org/x/net/html", []string{"waf/gate"}, anywhere, "entities are decoded by what the engine decodes them with"},
 		{"golang.org/x/net", []string{"proxy", "proxy/wire", "proxy/upstream"}, anywhere, "HTTP/2 and IDNA on the data path; tests speak HTTP/2 by hand"},
 		{"golang.org/x/sync", []string{"authn"}, nil, "one refresh for many requests"},
 		{"github.com/goccy/go-yaml", []string{"configs"}, []string{"waf"}, "yaml has one reader; CRS's tests are written in it"},

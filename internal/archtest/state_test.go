@@ -25,6 +25,7 @@ func checkInit(t *tree) (found []string) {
 func constructors() []string {
 	return []string{
 		"errors.New", "fmt.Errorf", "regexp.MustCompile", "template.Must", "strings.NewReplacer",
+		"sync.OnceFunc", "sync.OnceValue", "sync.OnceValues", // what they run depends on nothing, so it is the same whoever comes first
 		"netip.MustParsePrefix", "netip.MustParseAddr", "netip.AddrFrom4", "netip.AddrFrom16",
 	}
 }

@@ -1,0 +1,326 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/corazawaf/coraza/v3/collection"
+	"github.com/corazawaf/coraza/v3/types/variables"
+
+	"gatehouse/waf/rx"
+)
+
+// A test is what one link asks of a value.
+type test struct {
+	link    int
+	negated bool
+	holds   predicate
+	expr    string // of a regular expression that holds wherever holds does; "" if there is none
+	derive  *derivation
+}
+
+// says is the answer with the negation.
+func (t *test) says(v string, m *rx.Meter) bool { return t.holds(v, m) != t.negated }
+
+// newTest makes the test of a link, or nil if its operator is not known.
+func (b *builder) newTest(number int, l *link, arg string) *test {
+	t := &test{link: number, negated: l.op.negated}
+	switch name := strings.ToLower(l.op.name); name {
+	case "rx":
+		if t.expr, t.holds = b.patterns.expression(arg); t.holds == nil {
+			return nil
+		}
+	case "pm", "pmfromfile", "pmf":
+		if l.op.negated {
+			return nil // the expression holds more often than the operator
+		}
+		if t.expr = phrases(name, arg, b.opts.Lists).expression(); t.expr == "" {
+			return nil
+		}
+		p, err := b.patterns.compile(t.expr)
+		if err != nil {
+			return nil
+		}
+		t.holds = p.Match
+	default:
+		t.holds = predicateFor(name, arg)
+	}
+	if t.holds == nil {
+		return nil
+	}
+	return t
+}
+
+// Patterns keeps compiled expressions, so that gates and engines with the same rules share them. It is
+// safe for concurrent use.
+type Patterns struct {
+	mu     sync.Mutex
+	single map[string]*rx.Pattern
+	unions map[string]*rx.Pattern
+}
+
+// NewPatterns is an empty set of them.
+func NewPatterns() *Patterns {
+	return &Patterns{single: map[string]*rx.Pattern{}, unions: map[string]*rx.Pattern{}}
+}
+
+func (p *Patterns) compile(expr string) (*rx.Pattern, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.single[expr]; ok {
+		return known, nil
+	}
+	compiled, err := rx.Compile(expr)
+	if err == nil {
+		p.single[expr] = compiled
+	}
+	return compiled, err //nolint:wrapcheck // rx says what it is about
+}
+
+func (p *Patterns) union(exprs []string) (*rx.Pattern, error) {
+	key := strings.Join(exprs, "\x00")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.unions[key]; ok {
+		return known, nil
+	}
+	compiled, err := rx.Union(exprs)
+	if err == nil {
+		p.unions[key] = compiled
+	}
+	return compiled, err //nolint:wrapcheck // rx says what it is about
+}
+
+// Rx is the pattern that says what the engine's @rx says with an argument. It is an error if there is none.
+func (p *Patterns) Rx(arg string) (*rx.Pattern, error) { return p.compile(RxFlags + arg) }
+
+// expression is the predicate of @rx, and the expression with which it can be united with others.
+func (p *Patterns) expression(arg string) (string, predicate) {
+	if OverBytes(RxFlags + arg) {
+		if hasFolding.MatchString(arg) {
+			return "", nil
+		}
+		compiled, err := rx.CompileBytes(arg)
+		if err != nil {
+			return "", nil
+		}
+		return "", compiled.Match
+	}
+	compiled, err := p.Rx(arg)
+	if err != nil {
+		return "", nil
+	}
+	return RxFlags + arg, compiled.Match
+}
+
+// A phase is what is tested before the rules of one phase run.
+type phase struct {
+	sources []*source
+	rules   []*judged
+}
+
+// A source is a part of the request whose values are tested.
+type source struct {
+	name     string
+	variable variables.RuleVariable
+	key      string
+	pattern  *regexp.Regexp
+	counts   []countTest
+	uses     []use
+	group    *group
+}
+
+// A countTest is a test of how many values there are.
+type countTest struct {
+	*test
+	except []exception
+	steps  []transform
+}
+
+// A use is a test of a source's values.
+type use struct {
+	test   *test
+	steps  []transform
+	multi  bool
+	except []exception
+}
+
+func (s *source) add(t *test, steps []transform, multi bool, except []exception) {
+	s.uses = append(s.uses, use{t, steps, multi, except})
+}
+
+func (b *builder) source(phase int, t target) *source {
+	key := t.key
+	if t.pattern != nil {
+		key = "/" + t.pattern.String()
+	}
+	name := t.variable.Name() + ":" + key
+	s := b.sources[phase][name]
+	if s == nil {
+		s = &source{name: name, variable: t.variable, key: t.key, pattern: t.pattern}
+		b.sources[phase][name] = s
+	}
+	return s
+}
+
+// find is what the engine finds there, without exceptions.
+func (s *source) find(col collection.Collection) []match {
+	keyed, isKeyed := col.(collection.Keyed)
+	switch {
+	case s.pattern != nil && isKeyed:
+		return keyed.FindRegex(s.pattern)
+	case s.key != "" && isKeyed:
+		return keyed.FindString(s.key)
+	case s.pattern != nil, s.key != "":
+		return nil // as in the engine
+	default:
+		return col.FindAll()
+	}
+}
+
+// A group is the tests that several sources have in common.
+type group struct {
+	touches mask // what some transformation changes
+	nodes   []node
+	exprs   []string      // of the unitable tests, until they are united
+	union   []*rx.Pattern // together they match what one of these matches, if not more
+}
+
+// A node is a text that transformations make of a value. The first one is the value itself.
+type node struct {
+	parent int
+	transform
+	leads  bool  // others come from it
+	united []use // tested only where the union matches
+	alone  []use
+}
+
+// group makes the groups of a phase's sources.
+func (b *builder) group(p *phase) {
+	known := map[string]*group{}
+	for _, s := range p.sources {
+		key := s.signature()
+		g := known[key]
+		if g == nil {
+			g = b.newGroup(s.uses)
+			known[key] = g
+			b.groups = append(b.groups, g)
+		}
+		s.group = g
+	}
+}
+
+// unions gives every group its unions. Groups that ask nearly the same share one that asks for all: it costs
+// the same to look for some expressions more, and is one automaton to warm and to keep instead of several.
+func (b *builder) unions() error {
+	slices.SortStableFunc(b.groups, func(x, y *group) int { return cmp.Compare(len(y.exprs), len(x.exprs)) })
+	type shared struct {
+		exprs  []string
+		groups []*group
+	}
+	var all []*shared
+	for _, g := range b.groups {
+		if len(g.exprs) == 0 {
+			continue
+		}
+		at := slices.IndexFunc(all, func(s *shared) bool {
+			return len(g.exprs)*4 >= len(s.exprs)*3 && len(merge(s.exprs, g.exprs))*4 <= len(s.exprs)*5
+		})
+		if at < 0 {
+			at = len(all)
+			all = append(all, &shared{})
+		}
+		all[at].exprs = merge(all[at].exprs, g.exprs)
+		all[at].groups = append(all[at].groups, g)
+	}
+	for _, s := range all {
+		union, err := b.unite(s.exprs)
+		if err != nil {
+			return err
+		}
+		for _, g := range s.groups {
+			g.union, g.exprs = union, nil
+		}
+	}
+	return nil
+}
+
+func merge(x, y []string) []string {
+	all := slices.Concat(x, y)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (s *source) signature() string {
+	var b strings.Builder
+	for _, u := range s.uses {
+		fmt.Fprintf(&b, "%p%v", u.test, u.multi)
+		for _, x := range u.except {
+			fmt.Fprintf(&b, ",%q,%v", x.key, x.pattern)
+		}
+		b.WriteByte(';')
+	}
+	return b.String()
+}
+
+func (b *builder) newGroup(uses []use) *group {
+	g := &group{nodes: []node{{parent: -1}}}
+	for _, u := range uses {
+		at := 0
+		path := []int{0}
+		for _, step := range u.steps {
+			at = g.child(at, step)
+			path = append(path, at)
+		}
+		if !u.multi {
+			path = path[len(path)-1:]
+		}
+		for _, n := range path {
+			if u.test.expr == "" || u.test.negated || u.test.derive != nil {
+				g.nodes[n].alone = append(g.nodes[n].alone, u)
+				continue
+			}
+			g.nodes[n].united = append(g.nodes[n].united, u)
+			g.exprs = append(g.exprs, u.test.expr)
+		}
+	}
+	g.exprs = merge(g.exprs, nil)
+	return g
+}
+
+// unite makes as few unions as possible.
+func (b *builder) unite(exprs []string) ([]*rx.Pattern, error) {
+	if len(exprs) == 0 {
+		return nil, nil
+	}
+	p, err := b.patterns.union(exprs)
+	if err == nil {
+		return []*rx.Pattern{p}, nil
+	}
+	if len(exprs) == 1 {
+		return nil, fmt.Errorf("%w: %w", errUnion, err)
+	}
+	left, err := b.unite(exprs[:len(exprs)/2])
+	if err != nil {
+		return nil, err
+	}
+	right, err := b.unite(exprs[len(exprs)/2:])
+	return append(left, right...), err
+}
+
+// child is the node that a transformation leads to.
+func (g *group) child(parent int, t transform) int {
+	for i := range g.nodes {
+		if i > 0 && g.nodes[i].parent == parent && g.nodes[i].name == t.name {
+			return i
+		}
+	}
+	g.nodes[parent].leads = true
+	g.nodes = append(g.nodes, node{parent: parent, transform: t})
+	g.touches |= t.touches
+	return len(g.nodes) - 1
+}

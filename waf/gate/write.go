@@ -1,0 +1,91 @@
+package gate
+
+import (
+	"regexp"
+	"strings"
+)
+
+// text is what is left of the rules for the engine.
+func (b *builder) text() string {
+	var out strings.Builder
+	for _, r := range b.rules {
+		if len(r.links) == 0 {
+			out.WriteString(r.plain)
+			out.WriteByte('\n')
+			continue
+		}
+		captures := b.opts.KeepLogs || b.foreign || r.usesCaptures()
+		for i := range r.links {
+			b.write(&out, &r.links[i], captures)
+		}
+	}
+	return out.String()
+}
+
+var capturedMacro = regexp.MustCompile(`(?i)%\{tx\.\d+\}`)
+
+// usesCaptures reports that what an operator captures is used by the rule itself, other than in a log.
+func (r *rule) usesCaptures() bool {
+	for i := range r.links {
+		l := &r.links[i]
+		for _, t := range l.targets {
+			if _, ok := captured(t.key); ok {
+				return true
+			}
+		}
+		if capturedMacro.MatchString(l.op.arg) {
+			return true
+		}
+		for _, a := range l.actions {
+			if a.name != "logdata" && capturedMacro.MatchString(a.value) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (b *builder) write(out *strings.Builder, l *link, captures bool) {
+	out.WriteString(l.name)
+	if len(l.targets) > 0 || l.op.name != "" {
+		out.WriteByte(' ')
+		out.WriteString(l.variables)
+		out.WriteString(` "`)
+		out.WriteString(strings.ReplaceAll(b.operator(l), `"`, `\"`))
+		out.WriteByte('"')
+	}
+	var actions []string
+	for _, a := range l.actions {
+		if a.name == "logdata" && !b.opts.KeepLogs || a.name == "capture" && !captures {
+			continue
+		}
+		actions = append(actions, a.text)
+	}
+	if len(actions) > 0 {
+		out.WriteString(` "`)
+		out.WriteString(strings.Join(actions, ","))
+		out.WriteByte('"')
+	}
+	out.WriteByte('\n')
+}
+
+// operator is written as the engine is to read it.
+func (b *builder) operator(l *link) string {
+	name, arg := l.op.name, l.op.arg
+	if strings.EqualFold(name, "rx") && b.opts.Matcher != "" {
+		if _, err := b.patterns.Rx(arg); err == nil && !OverBytes(RxFlags+arg) {
+			name = b.opts.Matcher
+		}
+	}
+	if filled, ok := b.argument(l); ok && filled == strings.TrimSpace(filled) && filled != "" {
+		arg = filled
+	}
+	text := "@" + name
+	if arg != "" {
+		text += " " + arg
+	}
+	if l.op.negated {
+		text = "!" + text
+	}
+	return text
+}

@@ -1,0 +1,2 @@
+// Package rx tells whether regular expressions match, in time linear in the input and in bounded memory.
+package rx

@@ -57,9 +57,6 @@ func workloads() map[string]sample {
 	}
 }
 
-// form2K is a form of 2 kB in ten fields.
-func form2K() sample { return workloads()["Form2K"] }
-
 func benchmark(b *testing.B, e *Engine, s sample) {
 	h := e.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	w := httptest.NewRecorder()

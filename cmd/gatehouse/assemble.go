@@ -65,13 +65,15 @@ type parts struct {
 	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
 	ledger authn.Ledger
 	shared authn.Shared // the same; nil without a fleet
+	// patterns are those of the WAF's rules, which nearly all engines share. They outlast generations too.
+	patterns *waf.Patterns
 }
 
 func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{},
+		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -111,7 +113,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		prev = newParts()
 	}
 	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
-	a.parts.ledger, a.parts.shared = prev.ledger, prev.shared
+	a.parts.ledger, a.parts.shared, a.parts.patterns = prev.ledger, prev.shared, prev.patterns
 	defer func() {
 		if err != nil {
 			a.parts.release()
@@ -425,6 +427,7 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	engine, err := a.parts.engines.take(cfg.Digest(), a.prev.engines, func() (*waf.Engine, error) {
 		return waf.New(cfg, waf.Options{
 			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF,
+			Patterns: a.parts.patterns,
 		})
 	}, func(e *waf.Engine) { a.observer.failed("closing a WAF engine", e.Close()) })
 	if err != nil {

@@ -3,10 +3,12 @@ package gate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"weak"
 
 	"github.com/corazawaf/coraza/v3/collection"
 	"github.com/corazawaf/coraza/v3/types/variables"
@@ -55,44 +57,48 @@ func (b *builder) newTest(number int, l *link, arg string) *test {
 	return t
 }
 
-// Patterns keeps compiled expressions, so that gates and engines with the same rules share them. It is
-// safe for concurrent use.
+// Patterns shares compiled expressions among gates and engines with the same rules, for as long as one of
+// them holds on to them. It is safe for concurrent use.
 type Patterns struct {
-	mu     sync.Mutex
-	single map[string]*rx.Pattern
-	unions map[string]*rx.Pattern
+	mu    sync.Mutex
+	known map[string]weak.Pointer[rx.Pattern]
+	swept int // how many there were after the last sweep
 }
 
 // NewPatterns is an empty set of them.
-func NewPatterns() *Patterns {
-	return &Patterns{single: map[string]*rx.Pattern{}, unions: map[string]*rx.Pattern{}}
+func NewPatterns() *Patterns { return &Patterns{known: map[string]weak.Pointer[rx.Pattern]{}} }
+
+func (p *Patterns) take(key string, compile func() (*rx.Pattern, error)) (*rx.Pattern, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known := p.known[key].Value(); known != nil {
+		return known, nil
+	}
+	compiled, err := compile()
+	if err != nil {
+		return nil, err
+	}
+	if len(p.known) > 2*p.swept {
+		maps.DeleteFunc(p.known, func(_ string, w weak.Pointer[rx.Pattern]) bool { return w.Value() == nil })
+		p.swept = max(len(p.known), 64)
+	}
+	p.known[key] = weak.Make(compiled)
+	return compiled, nil
 }
 
 func (p *Patterns) compile(expr string) (*rx.Pattern, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known, ok := p.single[expr]; ok {
-		return known, nil
-	}
-	compiled, err := rx.Compile(expr)
-	if err == nil {
-		p.single[expr] = compiled
-	}
-	return compiled, err //nolint:wrapcheck // rx says what it is about
+	return p.take(expr, func() (*rx.Pattern, error) { return rx.Compile(expr) })
 }
 
+// union is several expressions in one, with the states that ordinary values visit.
 func (p *Patterns) union(exprs []string) (*rx.Pattern, error) {
-	key := strings.Join(exprs, "\x00")
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known, ok := p.unions[key]; ok {
-		return known, nil
-	}
-	compiled, err := rx.Union(exprs)
-	if err == nil {
-		p.unions[key] = compiled
-	}
-	return compiled, err //nolint:wrapcheck // rx says what it is about
+	return p.take(strings.Join(exprs, "\x00"), func() (*rx.Pattern, error) {
+		u, err := rx.Union(exprs)
+		if err == nil {
+			warm(u)
+		}
+		return u, err //nolint:wrapcheck // rx says what it is about
+	})
 }
 
 // Rx is the pattern that says what the engine's @rx says with an argument. It is an error if there is none.

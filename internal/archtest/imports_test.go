@@ -52,6 +52,7 @@ func arrows() []arrow {
 
 		{"authn", "authn/devpool", true, "logins are tested against a pool and not against a mock"},
 		{"authn/cognitoapi", "authn/devpool", true, "the same"},
+		{"e2e/bench", "authn/devpool", false, "signs somebody in"},
 	}
 }
 

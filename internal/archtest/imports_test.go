@@ -50,6 +50,9 @@ func arrows() []arrow {
 		{"internal/fleet", "authn", false, "carries authn's revocations and refreshes; authn declares what it needs of others and does no network for it"},
 		{"internal/fleet", "internal/ledger", true, "proved with the ledger that it stands beside"},
 
+		{"proxy/wire", "internal/nowait", false, "sockets at less cost, to clients and to upstreams"},
+		{"proxy/upstream", "internal/nowait", false, "the same"},
+
 		{"authn", "authn/devpool", true, "logins are tested against a pool and not against a mock"},
 		{"authn/cognitoapi", "authn/devpool", true, "the same"},
 		{"e2e/bench", "authn/devpool", false, "signs somebody in"},
@@ -95,7 +98,7 @@ func homes() []home {
 		{"log/slog", []string{"cmd/gatehouse"}, nil, "one Event per request, written in one file"},
 		{"expvar", nil, nil, "a registry of its own; metrics are Prometheus'"},
 		{"net/http/pprof", []string{"cmd/gatehouse"}, nil, "it registers with the default mux: admin listener only"},
-		{"unsafe", nil, nil, "nothing here needs it"},
+		{"unsafe", []string{"internal/nowait"}, nil, "a system call of its own; nothing else here needs it"},
 		{"math/rand", nil, nil, "math/rand/v2, or crypto/rand for what nobody may guess"},
 		{"math/rand/v2", anywhere, nil, "the other one"},
 		{"plugin", nil, nil, "no plugins"},

@@ -10,26 +10,15 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"gatehouse/internal/nowait"
 )
-
-// wouldBlock is the error of a read that was not to wait. It is temporary, so that crypto/tls keeps no memory of it.
-type wouldBlock struct{}
-
-func (wouldBlock) Error() string   { return "read would block" }
-func (wouldBlock) Timeout() bool   { return true }
-func (wouldBlock) Temporary() bool { return true }
-
-var errWouldBlock error = wouldBlock{}
 
 // sock is the plain socket below a connection, and below its TLS if it has any. It can read without waiting, and can
 // say when a read is about to wait.
 type sock struct {
 	net.Conn
-	raw  syscall.RawConn
-	look func(fd uintptr) bool // made once, so that looking allocates nothing
-	p    []byte                // look's argument and results
-	n    int
-	err  error
+	io *nowait.Conn
 
 	now     bool   // Read never waits
 	waiting func() // called by Read before it waits; nil for none
@@ -37,54 +26,38 @@ type sock struct {
 }
 
 func newSock(nc net.Conn) (*sock, error) {
-	s := &sock{Conn: nc}
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nil, errors.New("connection has no file descriptor")
-	}
-	var err error
-	if s.raw, err = sc.SyscallConn(); err != nil {
+	c, err := nowait.New(nc)
+	if err != nil {
 		return nil, err
 	}
-	s.look = func(fd uintptr) bool {
-		s.n, s.err = readNow(fd, s.p)
-		return true // never wait
-	}
-	return s, nil
+	return &sock{Conn: nc, io: c}, nil
 }
 
-// readNow reads without waiting; errWouldBlock if there is nothing.
-func (s *sock) readNow(p []byte) (int, error) {
-	s.p = p
-	err := s.raw.Read(s.look)
-	s.p = nil
-	switch {
-	case err != nil:
-		return 0, err
-	case s.err != nil:
-		return 0, s.err
-	case s.n == 0 && len(p) > 0:
-		s.eof = true
-		return 0, io.EOF
-	}
-	return s.n, nil
-}
+// readNow reads without waiting; nowait.ErrWouldBlock if there is nothing.
+func (s *sock) readNow(p []byte) (int, error) { return s.noted(s.io.TryRead(p)) }
 
 // Read is net.Conn's, but for now and waiting. It is for one goroutine at a time.
 func (s *sock) Read(p []byte) (int, error) {
 	if s.now || s.waiting != nil {
 		n, err := s.readNow(p)
-		if s.now || err != errWouldBlock { //nolint:errorlint // our own value
+		if s.now || err != nowait.ErrWouldBlock { //nolint:errorlint // never wrapped
 			return n, err
 		}
 		s.waiting()
 	}
-	n, err := s.Conn.Read(p)
-	if err == io.EOF { //nolint:errorlint // net.Conn's own EOF is never wrapped
+	return s.noted(s.io.Read(p))
+}
+
+// noted remembers the end of the stream.
+func (s *sock) noted(n int, err error) (int, error) {
+	if err == io.EOF { //nolint:errorlint // never wrapped
 		s.eof = true
 	}
 	return n, err
 }
+
+// Write is net.Conn's.
+func (s *sock) Write(p []byte) (int, error) { return s.io.Write(p) }
 
 // conn is one connection to an endpoint. One exchange uses it at a time.
 type conn struct {
@@ -117,13 +90,13 @@ func (c *conn) close() {
 func (c *conn) quiet() bool {
 	if !c.secure {
 		_, err := c.sock.readNow(c.one[:])
-		return err == errWouldBlock //nolint:errorlint // our own value
+		return err == nowait.ErrWouldBlock //nolint:errorlint // never wrapped
 	}
 	// Through TLS, because session tickets and what TLS has buffered already are not visible on the socket.
 	c.sock.now = true
 	n, err := c.rw.Read(c.one[:])
 	c.sock.now = false
-	return n == 0 && errors.Is(err, errWouldBlock)
+	return n == 0 && errors.Is(err, nowait.ErrWouldBlock)
 }
 
 // truncated reports whether an io.EOF from the connection is one that an attacker in between could have made: TLS

@@ -31,7 +31,7 @@ func (c *tape) SetReadDeadline(time.Time) error { return nil }
 
 func newTape(stream string, step int) *conn {
 	s := NewServer(nil, Options{})
-	l := &link{Conn: &tape{bytes: []byte(stream), step: step}, srv: s}
+	l := newLink(&tape{bytes: []byte(stream), step: step}, s)
 	return newConn(l, l)
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"gatehouse/internal/nowait"
 )
 
 // A link is an accepted connection below TLS. It keeps the deadlines that net/http and crypto/tls set apart
@@ -13,6 +15,7 @@ import (
 // slowly. It is safe for concurrent use as a net.Conn is.
 type link struct {
 	net.Conn
+	io     io.ReadWriter // Conn, without a word to the scheduler if it is a socket
 	srv    *Server
 	closed atomic.Bool
 	slot   atomic.Bool // holds one of Server.handshakes
@@ -44,6 +47,14 @@ func (p *pace) account(o *Options, waited time.Duration, n int) {
 // worth is how long n bytes may take at the minimum rate.
 func (o *Options) worth(n int) time.Duration {
 	return time.Duration(n) * time.Second / time.Duration(o.MinRate)
+}
+
+func newLink(nc net.Conn, s *Server) *link {
+	l := &link{Conn: nc, io: nc, srv: s}
+	if c, err := nowait.New(nc); err == nil {
+		l.io = c
+	}
+	return l
 }
 
 func (l *link) SetDeadline(t time.Time) error {
@@ -99,13 +110,15 @@ func (l *link) setPaced(on bool) {
 	}
 }
 
+func (l *link) Read(b []byte) (int, error) { return l.io.Read(b) }
+
 func (l *link) Write(b []byte) (int, error) {
 	l.srv.releaseHandshake(l)
 	start, ok := l.beginWrite(len(b))
 	if !ok {
-		return l.Conn.Write(b)
+		return l.io.Write(b)
 	}
-	n, err := l.Conn.Write(b)
+	n, err := l.io.Write(b)
 	l.writes.account(&l.srv.opts, time.Since(start), n)
 	return n, err
 }

@@ -155,7 +155,7 @@ func (s *Server) admit(nc net.Conn) *link {
 		s.refused.Add(1)
 		return nil
 	}
-	l := &link{Conn: nc, srv: s}
+	l := newLink(nc, s)
 	s.links[l] = struct{}{}
 	s.counts[l.phase]++
 	return l

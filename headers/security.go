@@ -1,6 +1,7 @@
 package headers
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,6 +13,9 @@ type Security struct {
 	set     []field  // replaces whatever the upstream said
 	offer   []field  // set unless the upstream sent its own
 	removed []string // canonical names
+
+	lines []byte  // what Lines returns: those of set and offer that a preset knows
+	rest  []field // the others of set
 }
 
 // A presetField is one header of a preset.
@@ -107,7 +111,24 @@ func NewSecurity(cfg SecurityConfig) (*Security, error) {
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		s.set = append(s.set, newField(name, set[name]))
 	}
+	s.writeLines()
 	return s, nil
+}
+
+// writeLines takes only headers of the presets, which nothing but a browser reads. One that an operator thinks
+// of, such as Cache-Control, may be one that the server or the gateway has its own idea of.
+func (s *Security) writeLines() {
+	for _, f := range slices.Concat(s.set, s.offer) {
+		if !inPreset(f.name) {
+			s.rest = append(s.rest, f)
+			continue
+		}
+		s.lines = fmt.Appendf(s.lines, "%s: %s\r\n", f.name, f.values[0])
+	}
+}
+
+func inPreset(name string) bool {
+	return slices.ContainsFunc(slices.Concat(strictFields[:], awsManagedFields[:]), func(f presetField) bool { return f.name == name })
 }
 
 // Apply puts the headers into an answer that is about to be written, whoever made it. It replaces
@@ -128,4 +149,29 @@ func (s *Security) Apply(h http.Header) {
 	for _, f := range s.set {
 		h[f.name] = f.values
 	}
+}
+
+// Lines is Apply for a server that can write a part of an answer's head by itself, which spares putting
+// most of the headers into a map, copying and sorting them: it returns the lines to write, and puts into h what
+// belongs there instead. It returns nil if all is in h. The lines must not be changed.
+func (s *Security) Lines(h http.Header) []byte {
+	for _, f := range s.offer {
+		if len(h[f.name]) > 0 {
+			s.Apply(h)
+			return nil
+		}
+	}
+	for _, name := range s.removed {
+		delete(h, name)
+	}
+	for _, f := range s.offer {
+		delete(h, f.name) // a key without values
+	}
+	for _, f := range s.set {
+		delete(h, f.name)
+	}
+	for _, f := range s.rest {
+		h[f.name] = f.values
+	}
+	return s.lines
 }

@@ -3,6 +3,7 @@ package headers
 import (
 	"maps"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,6 +82,9 @@ func TestSecurityApply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newTestSecurity(t, tt.cfg)
+			if diff := cmp.Diff(applyLines(t, s, tt.answer), tt.want); diff != "" {
+				t.Errorf("headers with lines (-got +want):\n%s", diff)
+			}
 			for range 2 { // applying twice changes nothing
 				s.Apply(tt.answer)
 				if diff := cmp.Diff(tt.answer, tt.want); diff != "" {
@@ -88,6 +92,39 @@ func TestSecurityApply(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// applyLines returns what the client is sent of answer where the server writes lines.
+func applyLines(t *testing.T, s *Security, answer http.Header) http.Header {
+	t.Helper()
+	h := maps.Clone(answer)
+	lines := s.Lines(h)
+	for line := range strings.SplitSeq(string(lines), "\r\n") {
+		name, value, ok := strings.Cut(line, ": ")
+		switch {
+		case line == "":
+			continue
+		case !ok || name != http.CanonicalHeaderKey(name):
+			t.Errorf("line %q", line)
+		case len(h[name]) > 0:
+			t.Errorf("%s is in the lines and in the headers", name)
+		}
+		h.Add(name, value)
+	}
+	if len(lines) > 0 && !strings.HasSuffix(string(lines), "\r\n") {
+		t.Errorf("lines have no end: %q", lines)
+	}
+	return h
+}
+
+func TestSecurityLinesHaveNothingOfTheOperators(t *testing.T) {
+	t.Parallel()
+	s := newTestSecurity(t, SecurityConfig{Set: map[string]string{"Cache-Control": "no-store", "x-frame-options": "DENY"}})
+	h := make(http.Header)
+	lines := string(s.Lines(h))
+	if h.Get("Cache-Control") == "" || !strings.Contains(lines, "X-Frame-Options: DENY\r\n") {
+		t.Errorf("got %q and the lines %q", h, lines)
 	}
 }
 
@@ -144,6 +181,9 @@ func TestApplyAllocatesNothing(t *testing.T) {
 	h := strictHeader()
 	if got := testing.AllocsPerRun(100, func() { s.Apply(h) }); got != 0 {
 		t.Errorf("Apply allocates %v times, want 0", got)
+	}
+	if got := testing.AllocsPerRun(100, func() { s.Lines(h) }); got != 0 {
+		t.Errorf("Lines allocates %v times, want 0", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,8 +23,12 @@ type Options struct {
 	OwnCookie func(name string) bool
 	// Violation returns the reason why r stands for a byte stream that was refused before it became a request, or nil.
 	Violation func(r *http.Request) error
-	// Response is Route.Response for answers that belong to no route.
-	Response func(h http.Header)
+	// Response and ResponseLines are those of a Route, for answers that belong to none.
+	Response      func(h http.Header)
+	ResponseLines func(h http.Header) []byte
+	// HeadLines returns what the server offers to a handler for adding lines to the head of its answer, behind WriteHeader;
+	// nil if it offers nothing on this connection. Without it no ResponseLines is called.
+	HeadLines func(ctx context.Context) func(status int, lines []byte)
 	// Page is how refusals look in a browser.
 	Page Page
 }

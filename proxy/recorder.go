@@ -33,33 +33,53 @@ func (rec *recorder) WriteHeader(status int) {
 		}
 		return
 	}
-	rec.w.WriteHeader(rec.head(status))
+	add, lines := rec.head(status)
+	rec.w.WriteHeader(status)
+	if len(lines) > 0 {
+		add(status, lines)
+	}
 }
 
-// head completes the headers of the final answer and returns its status.
-func (rec *recorder) head(status int) int {
+// head completes the headers of the final answer. It returns lines of it that are not among them, and what adds these.
+func (rec *recorder) head(status int) (add func(status int, lines []byte), lines []byte) {
 	x := rec.x
 	h := rec.w.Header()
 	rec.wrote = true
 	x.event.Status = status
-	hook, own := x.gen.opts.Response, x.local
-	if x.route != nil {
-		hook, own = x.route.Response, own || x.route.Gateway
-	}
-	if hook != nil {
-		policy := h["Content-Security-Policy"]
-		hook(h)
-		if own && policy != nil {
-			h["Content-Security-Policy"] = policy
-		}
-	}
+	add, lines = rec.security(h, status)
 	keepPrivate(h, x.gen.opts.OwnCookie)
 	x.answerID[0] = x.event.ID
 	h["X-Request-Id"] = x.answerID[:]
 	if x.closing && x.http1 {
 		h["Connection"] = []string{"close"}
 	}
-	return status
+	return add, lines
+}
+
+// security has the hook of whoever answers complete h, or return the lines that do: where the server takes those, and the
+// answer is none of our own with a policy that the hook may not replace.
+func (rec *recorder) security(h http.Header, status int) (add func(status int, lines []byte), lines []byte) {
+	x := rec.x
+	hook, fast, own := x.gen.opts.Response, x.gen.opts.ResponseLines, x.local
+	if x.route != nil {
+		hook, fast, own = x.route.Response, x.route.ResponseLines, own || x.route.Gateway
+	}
+	policy := h["Content-Security-Policy"]
+	if !own {
+		policy = nil
+	}
+	if fast != nil && x.gen.opts.HeadLines != nil && policy == nil && status >= 200 && rec.conn == nil {
+		if add = x.gen.opts.HeadLines(x.Context); add != nil {
+			return add, fast(h)
+		}
+	}
+	if hook != nil {
+		hook(h)
+	}
+	if policy != nil {
+		h["Content-Security-Policy"] = policy
+	}
+	return nil, nil
 }
 
 // Write sends body bytes, and a 200 first if no head was sent.

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,76 @@ func TestResponseHookRunsOnceBeforeTheHeadWhoeverAnswers(t *testing.T) {
 		}
 		if ids := h["X-Request-Id"]; len(ids) != 1 || len(ids[0]) != 32 {
 			t.Errorf("%s: X-Request-Id: got %q", tt.path, ids)
+		}
+	}
+}
+
+// A server that writes lines by itself gets them instead of what the hook would set, but for our own pages with a policy of
+// their own, and for a connection that it takes none on.
+func TestResponseLinesReplaceTheHookWhereTheServerTakesThem(t *testing.T) {
+	t.Parallel()
+	type taken struct {
+		status int
+		lines  string
+	}
+	var got []taken
+	takes := true
+	lines := func(name string) func(http.Header) []byte {
+		return func(h http.Header) []byte {
+			delete(h, "Server")
+			if h.Get("X-Own") != "" {
+				h.Set("X-Lines", name)
+				return nil
+			}
+			return []byte("X-Lines: " + name + "\r\n")
+		}
+	}
+	hook := func(h http.Header) { h.Set("X-Lines", "hook") }
+	respond := func(fields ...string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Server", "x")
+			for _, name := range fields {
+				w.Header().Set(name, "own")
+			}
+			w.WriteHeader(201)
+		})
+	}
+	route := func(path string, own bool, h http.Handler) Route {
+		return Route{Name: path, Match: Match{Path: path}, Response: hook, ResponseLines: lines(path), Gateway: own, Handler: h}
+	}
+	gw := newGateway(
+		t, Options{
+			Response: hook, ResponseLines: lines("default"),
+			HeadLines: func(context.Context) func(int, []byte) {
+				if !takes {
+					return nil
+				}
+				return func(status int, lines []byte) { got = append(got, taken{status, string(lines)}) }
+			},
+		},
+		route("/app", false, respond("Content-Security-Policy")), route("/all", false, respond("X-Own")),
+		route("/page", true, respond("Content-Security-Policy")), route("/plain", true, respond()),
+		Route{Name: "none", Match: Match{Path: "/none"}, Handler: respond()},
+	)
+	for _, tt := range []struct {
+		path  string
+		takes bool
+		want  []taken
+		field string
+	}{
+		{"/app", true, []taken{{201, "X-Lines: /app\r\n"}}, ""},
+		{"/app", false, nil, "hook"},
+		{"/all", true, nil, "/all"},
+		{"/page", true, nil, "hook"},
+		{"/plain", true, []taken{{201, "X-Lines: /plain\r\n"}}, ""},
+		{"/nowhere", true, nil, "hook"}, // a page of Deny has a policy
+		{"/none", true, nil, ""},
+	} {
+		got, takes = nil, tt.takes
+		w := httptest.NewRecorder()
+		gw.ServeHTTP(w, httptest.NewRequest("GET", tt.path, nil))
+		if !slices.Equal(got, tt.want) || w.Header().Get("X-Lines") != tt.field {
+			t.Errorf("%s: got %v and %q, want %v and %q", tt.path, got, w.Header().Get("X-Lines"), tt.want, tt.field)
 		}
 	}
 }

@@ -211,6 +211,8 @@ func (a *assembler) options() proxy.Options {
 		StripHeaders:   a.strip,
 		Violation:      wire.Violation,
 		Response:       a.security.Apply,
+		ResponseLines:  a.security.Lines,
+		HeadLines:      wire.HeadLines,
 	}
 	if a.sessions != nil {
 		opts.OwnCookie = a.sessions.OwnCookie
@@ -360,7 +362,7 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 		}
 		a.routes = append(a.routes, proxy.Route{
 			Name: name, Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
-			Response: security.Apply, MaxBody: int64(rt.MaxBody),
+			Response: security.Apply, ResponseLines: security.Lines, MaxBody: int64(rt.MaxBody),
 		})
 	}
 	return nil

@@ -38,13 +38,13 @@ func (a *assembler) ownRoutes() error {
 		for path, handler := range endpoints {
 			a.routes = append(a.routes, proxy.Route{
 				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guardsOf(path),
-				Handler: handler, Response: a.security.Apply, MaxBody: 64 << 10, Gateway: true,
+				Handler: handler, Response: a.security.Apply, ResponseLines: a.security.Lines, MaxBody: 64 << 10, Gateway: true,
 			})
 		}
 		a.routes = append(a.routes, proxy.Route{
 			Name:  "gatehouse keys" + suffix,
 			Match: proxy.Match{Hosts: hosts, Path: keysPrefix + "/*", Methods: []string{http.MethodGet}}, Handler: keys,
-			Response: a.security.Apply, Gateway: true,
+			Response: a.security.Apply, ResponseLines: a.security.Lines, Gateway: true,
 		})
 	}
 	return nil

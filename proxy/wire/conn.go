@@ -42,6 +42,11 @@ type conn struct {
 	headUntil time.Time // when the head that has begun must be whole
 	early     bool      // bytes came between a request that asked for an upgrade and its answer
 
+	// lines go into the head that net/http writes next, see HeadLines.
+	lines  []byte
+	status int
+	addFn  func(status int, lines []byte) // c.addLines, bound once
+
 	answered atomic.Bool // something was written since the last such request
 
 	violation atomic.Pointer[violation]
@@ -90,7 +95,12 @@ func (c tlsConn) ConnectionState() tls.ConnectionState {
 // A plainConn has what net/http looks for to let the kernel copy.
 type plainConn struct{ *conn }
 
-func (c plainConn) ReadFrom(r io.Reader) (int64, error) { return c.link.ReadFrom(r) }
+func (c plainConn) ReadFrom(r io.Reader) (int64, error) {
+	if c.lines != nil {
+		return 0, errNoHead
+	}
+	return c.link.ReadFrom(r)
+}
 
 func filterOf(nc net.Conn) *conn {
 	switch c := nc.(type) {
@@ -103,7 +113,9 @@ func filterOf(nc net.Conn) *conn {
 }
 
 func newConn(nc net.Conn, l *link) *conn {
-	return &conn{Conn: nc, link: l, srv: l.srv, f: framer{maxHead: l.srv.opts.MaxHeaderBytes}}
+	c := &conn{Conn: nc, link: l, srv: l.srv, f: framer{maxHead: l.srv.opts.MaxHeaderBytes}}
+	c.addFn = c.addLines
+	return c
 }
 
 // Read returns released bytes. net/http calls it with one byte of room while a handler runs, to learn of the
@@ -162,6 +174,9 @@ func (c *conn) holding(given bool) {
 // Write sends a part of an answer.
 func (c *conn) Write(p []byte) (int, error) {
 	c.answered.Store(true)
+	if c.lines != nil {
+		return c.writeHead(p)
+	}
 	return c.Conn.Write(p)
 }
 

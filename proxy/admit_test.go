@@ -492,3 +492,23 @@ func TestAdmissionOverHTTP2(t *testing.T) {
 		})
 	}
 }
+
+// Every byte at every place of values around the eight bytes that are looked at together.
+func TestCheckValueSeesEveryByte(t *testing.T) {
+	t.Parallel()
+	for length := 1; length <= 25; length++ {
+		for at := range length {
+			for b := range 256 {
+				v := []byte("abcdefghijklmnopqrstuvwxy"[:length])
+				v[at] = byte(b)
+				want := b >= ' ' && b < 0x7f || b == '\t'
+				if (b == ' ' || b == '\t') && (at == 0 || at == length-1) {
+					want = false
+				}
+				if got := checkValue(string(v), false) == nil; got != want {
+					t.Fatalf("%q: got %v, want %v", v, got, want)
+				}
+			}
+		}
+	}
+}

@@ -232,7 +232,9 @@ func checkValue(v string, cookie bool) error {
 	}
 	ascii := true
 	for i := 0; i < len(v); i++ {
-		if b := v[i]; b < ' ' && b != '\t' || b == 0x7f {
+		if len(v)-i >= 8 && allPrintable(v[i:i+8]) {
+			i += 7
+		} else if b := v[i]; b < ' ' && b != '\t' || b == 0x7f {
 			return errFieldValue
 		} else if b >= utf8.RuneSelf {
 			ascii = false
@@ -247,6 +249,16 @@ func checkValue(v string, cookie bool) error {
 		return errCookieBytes
 	}
 	return nil
+}
+
+// allPrintable reports whether eight bytes are all printable ASCII. It may say no to some that are: it looks at them together,
+// which matters for cookies of several thousand bytes.
+func allPrintable(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	del := w ^ ones*0x7f // a byte equal to 0x7f is zero here
+	return (w|(w-ones*' ')|(del-ones)&^del)&highs == 0
 }
 
 // An upgrade says what a request wants of its connection.

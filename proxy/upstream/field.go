@@ -31,11 +31,23 @@ func validToken(s string) bool {
 // validValue reports whether s may be a field value: no control character but HTAB (RFC 9110 section 5.5).
 func validValue(s string) bool {
 	for i := 0; i < len(s); i++ {
-		if c := s[i]; (c < ' ' && c != '\t') || c == 0x7f {
+		if len(s)-i >= 8 && allPrintable(s[i:i+8]) {
+			i += 7
+		} else if c := s[i]; (c < ' ' && c != '\t') || c == 0x7f {
 			return false
 		}
 	}
 	return true
+}
+
+// allPrintable reports whether eight bytes are all printable ASCII. It may say no to some that are: it looks at them
+// together, which matters for cookies and tokens of several thousand bytes.
+func allPrintable(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	del := w ^ ones*0x7f // a byte equal to 0x7f is zero here
+	return (w|(w-ones*' ')|(del-ones)&^del)&highs == 0
 }
 
 // validHost reports whether s is made of what a Host may hold: a name, an IPv4 address, or brackets, and a port.

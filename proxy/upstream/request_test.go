@@ -307,3 +307,20 @@ func TestMaxForwardsZeroIsAnsweredHere(t *testing.T) {
 		t.Errorf("got %d %q, want 200", res.StatusCode, body)
 	}
 }
+
+// Every byte at every place of values around the eight bytes that are looked at together.
+func TestValidValueSeesEveryByte(t *testing.T) {
+	t.Parallel()
+	for length := 1; length <= 25; length++ {
+		for at := range length {
+			for b := range 256 {
+				v := []byte("abcdefghijklmnopqrstuvwxy"[:length])
+				v[at] = byte(b)
+				want := b >= ' ' && b != 0x7f || b == '\t'
+				if got := validValue(string(v)); got != want {
+					t.Fatalf("%q: got %v, want %v", v, got, want)
+				}
+			}
+		}
+	}
+}

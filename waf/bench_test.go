@@ -9,7 +9,7 @@ import (
 )
 
 // workloads are the requests that the cost of the engine is judged by. ../docs/waf-engine.md has their
-// figures; e2e/waf-cost plays the same ones against nginx and libmodsecurity.
+// figures; e2e/bench plays the same kinds against nginx with libmodsecurity.
 func workloads() map[string]sample {
 	words := strings.Fields(`account order summary monthly customer billing shipping address product blue green quantity total amount
 		invoice date number street town region country phone mobile email contact message hello thanks regards please find attached report`)

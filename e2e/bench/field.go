@@ -29,6 +29,9 @@ type field struct {
 	nginx    *front
 	houses   []house
 	started  []*front
+
+	modsecurity *front // nil without the module
+	inspecting  []contender
 }
 
 // A house is one build of Gatehouse, with and without its default security headers.
@@ -144,7 +147,8 @@ func (f *field) certificate() error {
 }
 
 const nginxConfig = `
-worker_processes %s;
+%[4]s
+worker_processes %[1]s;
 daemon off;
 pid %[2]s/nginx.pid;
 error_log %[2]s/error.log warn;
@@ -157,7 +161,7 @@ http {
   uwsgi_temp_path %[2]s/uwsgi;
   scgi_temp_path %[2]s/scgi;
   keepalive_requests 100000000;
-%s
+%[3]s
 }
 `
 
@@ -167,6 +171,7 @@ const upstreamConfig = `
   server {
     listen 127.0.0.1:%d;
     root %s;
+    error_page 405 =200 $uri; # a static file is no answer to POST
     location /app/ { alias %[2]s/; }
   }
 `
@@ -207,8 +212,12 @@ func (f *field) startNginx(ctx context.Context, name, config, arg string) (*fron
 	if config == upstreamConfig {
 		scheme, workers = "http", "1"
 	}
+	module := ""
+	if strings.Contains(config, "modsecurity on;") {
+		module = "load_module " + modsecurityModule + ";"
+	}
 	file := filepath.Join(dir, "nginx.conf")
-	text := fmt.Sprintf(nginxConfig, workers, dir, fmt.Sprintf(config, port, arg))
+	text := fmt.Sprintf(nginxConfig, workers, dir, fmt.Sprintf(config, port, arg), module)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

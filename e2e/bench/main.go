@@ -1,6 +1,6 @@
 // Bench compares what a request costs in Gatehouse and in nginx: CPU time of the whole process tree for each
 // request, in turns that are interleaved, because machines drift. It is no test: it takes minutes and wants a
-// machine to itself. On Debian it needs the packages nginx and wrk.
+// machine to itself. On Debian it needs the packages nginx and wrk, and for the firewalls libnginx-mod-http-modsecurity.
 //
 //	go run ./e2e/bench
 //	go run ./e2e/bench -rounds 9 -only W2 -also before=/tmp/gatehouse-before
@@ -78,7 +78,21 @@ func run(ctx context.Context) error {
 	if err := f.open(ctx, s.binaries); err != nil {
 		return err
 	}
-	for _, w := range f.workloads() {
+	all := f.workloads()
+	inspects, err := f.openWAF(ctx, s.binaries)
+	if err != nil {
+		return err
+	}
+	if inspects {
+		more, err := f.wafWorkloads()
+		if err != nil {
+			return err
+		}
+		all = append(all, more...)
+	} else {
+		fmt.Println("W6 is left out: it needs the Debian package libnginx-mod-http-modsecurity")
+	}
+	for _, w := range all {
 		if strings.HasPrefix(w.name, s.only) {
 			if err := w.compare(ctx, s); err != nil {
 				return err
@@ -91,6 +105,8 @@ func run(ctx context.Context) error {
 // A workload is one request, sent to each contender in turn.
 type workload struct {
 	name, path string
+	script     string // of wrk, if the request is not a plain GET
+	conns      int    // fewer than the flag says, for requests that take long
 	contenders []contender
 }
 
@@ -109,9 +125,9 @@ func (w *workload) compare(ctx context.Context, s settings) error {
 		for i, c := range w.contenders {
 			turn := s.turn
 			if round < 0 {
-				turn = time.Second // to warm up
+				turn = 2 * time.Second // to warm up
 			}
-			cost, err := c.cost(ctx, w.path, turn, s.conns)
+			cost, err := c.cost(ctx, w, turn, cmp.Or(w.conns, s.conns))
 			if err != nil {
 				return fmt.Errorf("%s: %s: %w", w.name, c.name, err)
 			}
@@ -138,16 +154,19 @@ func median[T cmp.Ordered](values []T) T {
 }
 
 // cost has wrk send requests for a turn and returns the CPU time of one.
-func (c *contender) cost(ctx context.Context, path string, turn time.Duration, conns int) (time.Duration, error) {
+func (c *contender) cost(ctx context.Context, w *workload, turn time.Duration, conns int) (time.Duration, error) {
 	args := []string{"-t1", fmt.Sprintf("-c%d", conns), fmt.Sprintf("-d%ds", max(1, int(turn.Seconds())))}
 	for _, h := range c.headers {
 		args = append(args, "-H", h)
+	}
+	if w.script != "" {
+		args = append(args, "-s", w.script)
 	}
 	before, err := treeTime(c.front.pid)
 	if err != nil {
 		return 0, err
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, c.front.url+path)...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "wrk", append(args, c.front.url+w.path)...).CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("wrk: %w\n%s", err, out)
 	}

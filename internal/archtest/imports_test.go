@@ -108,7 +108,7 @@ func homes() []home {
 		// Named by the design.
 		{"github.com/corazawaf/coraza/v3", []string{"waf", "waf/gate"}, nil, "the engine stays behind the connector"},
 		{"github.com/corazawaf/coraza/v3/http", nil, nil, "WrapHandler answers 200 to what it cannot read"},
-		{"github.com/corazawaf/coraza-coreruleset/v4", []string{"waf"}, nil, "the rules"},
+		{"github.com/corazawaf/coraza-coreruleset/v4", []string{"waf", "e2e/bench"}, nil, "the rules, which the other firewall of the comparison has too"},
 		{"github.com/corazawaf/libinjection-go", []string{"waf/gate"}, nil, "the engine's operator"},
 		{"github.com/coreos/go-oidc/v3", []string{"authn"}, []string{"authn/devpool"}, "tokens are verified in one place; the pool is tested with a client that others use"},
 		{"golang.org/x/oauth2", []string{"authn"}, []string{"authn/devpool"}, "the same"},

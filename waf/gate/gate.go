@@ -82,6 +82,7 @@ func New(directives []string, opts Options) (*Gate, error) {
 	b := newBuilder(kept, consts, opts)
 	b.forget(read)
 	b.follow()
+	b.delay()
 	g := &Gate{preset: consts.values, blind: b.blind}
 	if err := b.build(g); err != nil {
 		return nil, err
@@ -465,6 +466,63 @@ func (b *builder) ownerOf(at int, j *judged, k int, t target) (*dynamic, bool) {
 	default:
 		return nil, true // the program's, or nobody's
 	}
+}
+
+// delay moves rules of phase 1 that only keep rules of phase 2 from reading something to phase 2, where they
+// find the same. Phase 1 then need not run for their sake.
+func (b *builder) delay() {
+	for i, r := range b.rules {
+		if len(r.links) != 1 || r.phase != 1 || !r.narrows() || !readsTargetOnly(&r.links[0]) {
+			continue
+		}
+		later := true
+		for _, a := range r.links[0].actions {
+			if a.name == "skipafter" {
+				later = false
+			}
+			if a.name != "ctl" {
+				continue
+			}
+			name, what, _ := strings.Cut(a.value, "=")
+			tag, _, ok := strings.Cut(what, ";")
+			later = later && ok && strings.EqualFold(name, "ruleRemoveTargetByTag") && b.onlyLater(i, tag)
+		}
+		if later {
+			r.phase = 2
+			for k, a := range r.links[0].actions {
+				if a.name == "phase" {
+					r.links[0].actions[k] = action{name: "phase", value: "2", text: "phase:2"}
+				}
+			}
+		}
+	}
+}
+
+// readsTargetOnly reports that a link reads nothing that changes between the phases.
+func readsTargetOnly(l *link) bool {
+	for _, t := range l.targets {
+		switch t.variable {
+		case variables.RequestFilename, variables.RequestBasename, variables.RequestURI, variables.RequestURIRaw,
+			variables.RequestMethod, variables.RequestLine, variables.RequestProtocol, variables.QueryString:
+		default:
+			return false
+		}
+	}
+	return !strings.Contains(l.op.arg, "%{")
+}
+
+// onlyLater reports that all rules with a tag stand behind the i-th rule, and run in phase 2.
+func (b *builder) onlyLater(i int, tag string) bool {
+	for k, r := range b.rules {
+		for _, l := range r.links {
+			for _, a := range l.actions {
+				if a.name == "tag" && a.value == tag && (k < i || r.phase != 2) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // forget takes out directives about rules that were folded: the engine would not find the rule.

@@ -97,6 +97,18 @@ func transforms(bestFit string) map[string]transform {
 	}
 }
 
+// room is where a transformation makes its text. Most values fit, and then only those that do change cost an
+// allocation.
+type room [256]byte
+
+// made is out as a string, which is s itself if nothing has changed.
+func made(s string, out []byte) string {
+	if string(out) == s {
+		return s
+	}
+	return string(out)
+}
+
 func hexDigit(b byte) int {
 	switch {
 	case b >= '0' && b <= '9':
@@ -140,7 +152,8 @@ func isFullWidth(r rune) bool { return r >= 0xff01 && r <= 0xff5e }
 
 // urlDecodeUni decodes %XX, + and IIS's %uXXXX, which stands for one byte.
 func urlDecodeUni(s, bestFit string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	for i := 0; i < len(s); {
 		switch {
 		case s[i] == '+':
@@ -173,7 +186,7 @@ func urlDecodeUni(s, bestFit string) string {
 			i += 3
 		}
 	}
-	return string(out)
+	return made(s, out)
 }
 
 func utf8ToUnicode(s string) string {
@@ -189,7 +202,7 @@ func utf8ToUnicode(s string) string {
 		}
 		out = strconv.AppendInt(out, int64(r), 16)
 	}
-	return string(out)
+	return made(s, out)
 }
 
 // simpleEscape is the control character that a letter behind a backslash stands for in C.
@@ -226,7 +239,8 @@ func octalRun(s string) (n, v int) {
 
 // jsDecode decodes the escapes of JavaScript. Each stands for one byte.
 func jsDecode(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	for i := 0; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
 			out = append(out, s[i])
@@ -272,7 +286,7 @@ func jsDecode(s string) string {
 		out = append(out, b)
 		i += 2
 	}
-	return string(out)
+	return made(s, out)
 }
 
 // jsBraces reads u{X…} at the beginning of s, with up to six digits, and how long it is.
@@ -290,7 +304,8 @@ func jsBraces(s string) (int, rune) {
 
 // cssDecode decodes the escapes of CSS, each to one code point.
 func cssDecode(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	for i := 0; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -322,12 +337,13 @@ func cssDecode(s string) string {
 			i++
 		}
 	}
-	return string(out)
+	return made(s, out)
 }
 
 // escapeSeqDecode decodes the escapes of C.
 func escapeSeqDecode(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	for i := 0; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
 			out = append(out, s[i])
@@ -353,12 +369,13 @@ func escapeSeqDecode(s string) string {
 		out = append(out, rest[0])
 		i += 2
 	}
-	return string(out)
+	return made(s, out)
 }
 
 // cmdLine undoes what shells let people put between the letters of a command.
 func cmdLine(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	space := false // the last byte of out is a blank that stands for others
 	for i := range len(s) {
 		b := s[i]
@@ -379,7 +396,7 @@ func cmdLine(s string) string {
 		space = false
 		out = append(out, b)
 	}
-	return string(out)
+	return made(s, out)
 }
 
 func normalizePath(s string) string {
@@ -447,37 +464,39 @@ func trimComponents(s string) string {
 }
 
 func replaceComments(s string) string {
-	out := make([]byte, 0, len(s))
-	for {
-		before, after, found := strings.Cut(s, "/*")
+	var buf room
+	out := buf[:0]
+	for rest := s; ; {
+		before, after, found := strings.Cut(rest, "/*")
 		out = append(out, before...)
 		if !found {
-			return string(out)
+			return made(s, out)
 		}
 		out = append(out, ' ')
-		if _, s, found = strings.Cut(after, "*/"); !found {
-			return string(out)
+		if _, rest, found = strings.Cut(after, "*/"); !found {
+			return made(s, out)
 		}
 	}
 }
 
 func removeCommentsChar(s string) string {
-	out := make([]byte, 0, len(s))
-	for s != "" {
+	var buf room
+	out := buf[:0]
+	for rest := s; rest != ""; {
 		n := 0
 		for _, sign := range []string{"/*", "*/", "<!--", "-->", "--", "#"} {
-			if strings.HasPrefix(s, sign) {
+			if strings.HasPrefix(rest, sign) {
 				n = len(sign)
 				break
 			}
 		}
 		if n == 0 {
-			out = append(out, s[0])
+			out = append(out, rest[0])
 			n = 1
 		}
-		s = s[n:]
+		rest = rest[n:]
 	}
-	return string(out)
+	return made(s, out)
 }
 
 // isLatinSpace has the blanks of Latin-1.
@@ -487,7 +506,8 @@ func isLatinSpace(r rune) bool {
 
 // compressWhitespace makes one blank of each run of them. A byte 0xa0 that begins no character is one too.
 func compressWhitespace(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	space := false
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -502,10 +522,20 @@ func compressWhitespace(s string) string {
 		}
 		i += size
 	}
-	return string(out)
+	return made(s, out)
 }
 
 func removeWhitespace(s string) string {
+	if maskFor(s)&hasHigh == 0 {
+		var buf room
+		out := buf[:0]
+		for i := range len(s) {
+			if maskOf[s[i]] != hasSpace {
+				out = append(out, s[i])
+			}
+		}
+		return made(s, out)
+	}
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
@@ -516,7 +546,8 @@ func removeWhitespace(s string) string {
 
 // base64Decode decodes up to what is not base64. Line ends may be in between.
 func base64Decode(s string) string {
-	out := make([]byte, 0, len(s))
+	var buf room
+	out := buf[:0]
 	n, v := 0, 0
 	for i := range len(s) {
 		if s[i] == '\r' || s[i] == '\n' {
@@ -538,7 +569,7 @@ func base64Decode(s string) string {
 	case 3:
 		out = append(out, byte(v>>10), byte(v>>2)) //nolint:gosec // one byte each
 	}
-	return string(out)
+	return made(s, out)
 }
 
 func base64Digit(b byte) int {

@@ -124,7 +124,7 @@ func (j *Judgement) Silent() bool { return !j.any[1] && !j.any[2] }
 func (j *Judgement) Remove(n int, from Remover) {
 	if n == 1 {
 		for _, r := range j.gate.phases[1].rules {
-			if !j.stays(r) {
+			if !j.stays(n, r) {
 				from.RemoveRuleByID(r.rule.id)
 			}
 		}
@@ -133,7 +133,7 @@ func (j *Judgement) Remove(n int, from Remover) {
 	first, last := 0, 0 // of a run of rules that go
 	for _, r := range j.gate.byID {
 		switch {
-		case !j.stays(r):
+		case !j.stays(n, r):
 			if first == 0 {
 				first = r.rule.id
 			}
@@ -148,9 +148,15 @@ func (j *Judgement) Remove(n int, from Remover) {
 	}
 }
 
-// stays reports that a rule is left in.
-func (j *Judgement) stays(r *judged) bool {
-	return j.cands[r.first] || r.accompany && !j.Silent() || j.gate.blind
+// stays reports that a rule of a phase is left in.
+func (j *Judgement) stays(n int, r *judged) bool {
+	if j.gate.blind {
+		return true
+	}
+	if n == 2 && j.Silent() {
+		return false // there is nothing left that could be narrowed or added up
+	}
+	return j.cands[r.first] || r.accompany && !j.Silent()
 }
 
 // Candidates are the ids of the rules of a phase that may do something.
@@ -225,18 +231,12 @@ func (j *Judgement) value(g *group, key, v string) {
 	plain := (has|always)&g.touches == 0
 	for i := range g.nodes {
 		n := &g.nodes[i]
-		out, own := v, has
-		if !plain && i > 0 {
-			out, own = j.outs[n.parent], j.masks[n.parent]
-			if n.touches&(own|always) != 0 {
-				j.meter.Spend(len(out))
-				if made := n.do(out); made != out {
-					out, own = made, maskFor(made)
-				}
+		out := v
+		if !plain {
+			if i > 0 {
+				out, has = j.make(n)
 			}
-		}
-		if !plain && n.leads {
-			j.outs[i], j.masks[i] = out, own
+			j.outs[i], j.masks[i] = out, has
 		}
 		if len(n.united) > 0 && j.scan(g, out) {
 			for k := range n.united {
@@ -247,6 +247,25 @@ func (j *Judgement) value(g *group, key, v string) {
 			j.use(&n.alone[k], key, out)
 		}
 	}
+}
+
+// make is the text of a node, and its mask.
+func (j *Judgement) make(n *node) (string, mask) {
+	from, has := j.outs[n.parent], j.masks[n.parent]
+	if n.touches&(has|always) == 0 {
+		return from, has
+	}
+	for _, twin := range n.twins {
+		if j.outs[twin.parent] == from {
+			return j.outs[twin.node], j.masks[twin.node]
+		}
+	}
+	j.meter.Spend(len(from))
+	to := n.do(from)
+	if to == from {
+		return from, has
+	}
+	return to, maskFor(to)
 }
 
 // use makes one test of a text.

@@ -200,10 +200,12 @@ type group struct {
 type node struct {
 	parent int
 	transform
-	leads  bool  // others come from it
-	united []use // tested only where the union matches
+	twins  []twin // the nodes before it that make the same of other texts, which are often equal
+	united []use  // tested only where the union matches
 	alone  []use
 }
+
+type twin struct{ node, parent int }
 
 // group makes the groups of a phase's sources.
 func (b *builder) group(p *phase) {
@@ -276,14 +278,20 @@ func (s *source) signature() string {
 func (b *builder) newGroup(uses []use) *group {
 	g := &group{nodes: []node{{parent: -1}}}
 	for _, u := range uses {
-		at := 0
-		path := []int{0}
+		at, path := []int{0}, []int{0}
 		for _, step := range u.steps {
-			at = g.child(at, step)
-			path = append(path, at)
+			var next []int
+			for _, from := range at {
+				next = append(next, g.child(from, step))
+			}
+			path = append(path, next...)
+			if u.multi && step.unsure {
+				next = append(next, at...)
+			}
+			at = next
 		}
 		if !u.multi {
-			path = path[len(path)-1:]
+			path = at
 		}
 		for _, n := range path {
 			if u.test.expr == "" || u.test.negated || u.test.derive != nil {
@@ -325,8 +333,13 @@ func (g *group) child(parent int, t transform) int {
 			return i
 		}
 	}
-	g.nodes[parent].leads = true
-	g.nodes = append(g.nodes, node{parent: parent, transform: t})
+	n := node{parent: parent, transform: t}
+	for i := range g.nodes {
+		if i > 0 && g.nodes[i].name == t.name {
+			n.twins = append(n.twins, twin{i, g.nodes[i].parent})
+		}
+	}
+	g.nodes = append(g.nodes, n)
 	g.touches |= t.touches
 	return len(g.nodes) - 1
 }

@@ -69,31 +69,34 @@ type transform struct {
 	// touches are the bytes without which a text stays what it is.
 	touches mask
 	do      func(string) string
+	// unsure says that the engine does not always notice that it has changed a text: html entities as long as
+	// what they stand for, and invalid UTF-8 that is replaced. With multiMatch it then goes on with the text before.
+	unsure bool
 }
 
 // transforms are those that are known, by their names in lower case. BestFit is that of Options.
 func transforms(bestFit string) map[string]transform {
 	return map[string]transform{
-		"base64decode":       {"base64decode", always, base64Decode},
-		"cmdline":            {"cmdline", hasUpper | hasQuote | hasBackslash | hasCaret | hasSpace | hasComma | hasSlash | hasParen, cmdLine},
-		"compresswhitespace": {"compresswhitespace", hasSpace | hasHigh, compressWhitespace},
-		"cssdecode":          {"cssdecode", hasBackslash, cssDecode},
-		"escapeseqdecode":    {"escapeseqdecode", hasBackslash, escapeSeqDecode},
-		"hexencode":          {"hexencode", always, func(s string) string { return hex.EncodeToString([]byte(s)) }},
-		"htmlentitydecode":   {"htmlentitydecode", hasAmpersand, html.UnescapeString},
-		"jsdecode":           {"jsdecode", hasBackslash, jsDecode},
-		"length":             {"length", always, func(s string) string { return strconv.Itoa(len(s)) }},
-		"lowercase":          {"lowercase", hasUpper | hasHigh, strings.ToLower},
-		"normalisepath":      {"normalisepath", hasSlash | hasDot, normalizePath},
-		"normalisepathwin":   {"normalisepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin},
-		"normalizepath":      {"normalizepath", hasSlash | hasDot, normalizePath},
-		"normalizepathwin":   {"normalizepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin},
-		"removecommentschar": {"removecommentschar", hasStar | hasDash | hasHash, removeCommentsChar},
-		"removenulls":        {"removenulls", hasNUL, func(s string) string { return strings.ReplaceAll(s, "\x00", "") }},
-		"removewhitespace":   {"removewhitespace", hasSpace | hasHigh, removeWhitespace},
-		"replacecomments":    {"replacecomments", hasStar, replaceComments},
-		"urldecodeuni":       {"urldecodeuni", hasPercent | hasPlus, func(s string) string { return urlDecodeUni(s, bestFit) }},
-		"utf8tounicode":      {"utf8tounicode", hasHigh, utf8ToUnicode},
+		"base64decode":       {"base64decode", always, base64Decode, false},
+		"cmdline":            {"cmdline", hasUpper | hasQuote | hasBackslash | hasCaret | hasSpace | hasComma | hasSlash | hasParen, cmdLine, false},
+		"compresswhitespace": {"compresswhitespace", hasSpace | hasHigh, compressWhitespace, false},
+		"cssdecode":          {"cssdecode", hasBackslash, cssDecode, false},
+		"escapeseqdecode":    {"escapeseqdecode", hasBackslash, escapeSeqDecode, false},
+		"hexencode":          {"hexencode", always, func(s string) string { return hex.EncodeToString([]byte(s)) }, false},
+		"htmlentitydecode":   {"htmlentitydecode", hasAmpersand, html.UnescapeString, true},
+		"jsdecode":           {"jsdecode", hasBackslash, jsDecode, false},
+		"length":             {"length", always, func(s string) string { return strconv.Itoa(len(s)) }, false},
+		"lowercase":          {"lowercase", hasUpper | hasHigh, strings.ToLower, false},
+		"normalisepath":      {"normalisepath", hasSlash | hasDot, normalizePath, false},
+		"normalisepathwin":   {"normalisepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin, false},
+		"normalizepath":      {"normalizepath", hasSlash | hasDot, normalizePath, false},
+		"normalizepathwin":   {"normalizepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin, false},
+		"removecommentschar": {"removecommentschar", hasStar | hasDash | hasHash, removeCommentsChar, false},
+		"removenulls":        {"removenulls", hasNUL, func(s string) string { return strings.ReplaceAll(s, "\x00", "") }, false},
+		"removewhitespace":   {"removewhitespace", hasSpace | hasHigh, removeWhitespace, true},
+		"replacecomments":    {"replacecomments", hasStar, replaceComments, false},
+		"urldecodeuni":       {"urldecodeuni", hasPercent | hasPlus, func(s string) string { return urlDecodeUni(s, bestFit) }, false},
+		"utf8tounicode":      {"utf8tounicode", hasHigh, utf8ToUnicode, false},
 	}
 }
 

@@ -173,6 +173,7 @@ func (e *Engine) buildGate(text string, logs bool) (string, error) {
 		Accompanies: isEvaluation,
 		Extern:      []string{bodyCutVariable, docTypeVariable},
 		Matcher:     matcherOperator,
+		Apart:       apart(),
 		Patterns:    e.root.patterns,
 		KeepLogs:    logs,
 	})

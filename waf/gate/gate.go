@@ -29,6 +29,11 @@ type Options struct {
 	Extern []string
 	// Matcher is the name under which the engine knows the operator that takes the place of @rx.
 	Matcher string
+	// Apart names transformations that change nothing, in the engine's spelling. Each link begins with one of
+	// its own, because the engine keeps what transformations have made of a value under the name of what made
+	// it, and finds it again by the value's name and its place among the others, which is another one at each
+	// look. Rules with equal transformations took one value of a repeated name for another. Optional.
+	Apart []string
 	// KeepLogs keeps what rules say for a log, which the engine would work out at every match.
 	KeepLogs bool
 	// Patterns shares what is compiled with other gates. Optional.
@@ -113,6 +118,7 @@ type builder struct {
 	derivations map[*link]*derivation
 	sources     [3]map[string]*source
 	groups      []*group
+	apart       int // how many links have been written apart
 }
 
 func newBuilder(rules []*rule, consts *constants, opts Options) *builder {

@@ -408,10 +408,10 @@ func (l *link) sort() {
 		case "multimatch":
 			l.multi = true
 		case "t":
-			if t := strings.ToLower(a.value); t == "none" {
+			if a.value == "none" { // in another spelling it is a transformation that does nothing
 				l.transforms = nil
 			} else {
-				l.transforms = append(l.transforms, t)
+				l.transforms = append(l.transforms, strings.ToLower(a.value))
 			}
 		case "skipafter":
 			l.skips = a.value

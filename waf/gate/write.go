@@ -55,7 +55,12 @@ func (b *builder) write(out *strings.Builder, l *link, captures bool) {
 		out.WriteByte('"')
 	}
 	var actions []string
-	for _, a := range l.actions {
+	own := b.begins(l)
+	for i, a := range l.actions {
+		if i == own {
+			actions = append(actions, "t:"+b.opts.Apart[b.apart%len(b.opts.Apart)])
+			b.apart++
+		}
 		if a.name == "logdata" && !b.opts.KeepLogs || a.name == "capture" && !captures {
 			continue
 		}
@@ -67,6 +72,25 @@ func (b *builder) write(out *strings.Builder, l *link, captures bool) {
 		out.WriteByte('"')
 	}
 	out.WriteByte('\n')
+}
+
+// begins is where among its actions the transformations of a link begin, or -1 if it has none that the engine
+// would keep.
+func (b *builder) begins(l *link) int {
+	at := -1
+	if len(b.opts.Apart) == 0 || l.multi {
+		return at
+	}
+	for i, a := range l.actions {
+		switch {
+		case a.name != "t":
+		case a.value == "none":
+			at = -1
+		case at < 0:
+			at = i
+		}
+	}
+	return at
 }
 
 // operator is written as the engine is to read it.

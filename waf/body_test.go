@@ -275,3 +275,41 @@ func TestGRPCIsPassedFrameByFrame(t *testing.T) {
 		})
 	}
 }
+
+// Names that differ in case alone are several values, and each of them is inspected.
+func TestEverySpellingOfAFormFieldIsInspected(t *testing.T) {
+	t.Parallel()
+	e := newTestEngine(t, Config{}, "")
+	body := "ID=" + escaped(union)
+	for i := range 64 {
+		name := []byte("password")
+		for bit := range name {
+			if i>>bit&1 == 1 {
+				name[bit] -= 'a' - 'A'
+			}
+		}
+		body += "&" + string(name) + "=1"
+	}
+	for _, name := range []string{"PassworD", "pASSWORd", "id"} {
+		s := sample{header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, body: name + "=" + escaped(union) + "&" + body}
+		s.body = strings.Replace(s.body, "ID="+escaped(union), "ID=1", 1)
+		for range 20 {
+			v := e.check(s.request())
+			v.body.release()
+			if got := verdictOf(v); got != http.StatusForbidden {
+				t.Fatalf("an attack in %s: got %d, want 403", name, got)
+			}
+		}
+	}
+}
+
+func TestFormsAreDecodedAsFarAsTheyCan(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"": "", "a": "a", "a+b%20c": "a b c", "%zz%41%4": "%zzA%4", "%": "%", "%%41": "%A", "%e9%C3%a9": "\xe9é", "%u0041": "%u0041", "%+1%-1%_1%0x": "% 1%-1%_1%0x",
+	} {
+		if got := decodeForm(s); got != want {
+			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}

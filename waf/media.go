@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -223,4 +224,26 @@ func unescape(s string) string {
 		return out
 	}
 	return s
+}
+
+// decodeForm is unescape for the rules: it decodes what it can and leaves the rest as it is.
+func decodeForm(s string) string {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		b := s[i]
+		switch {
+		case b == '+':
+			b = ' '
+		case b == '%' && i+2 < len(s):
+			if decoded, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
+				b = byte(decoded)
+				i += 2
+			}
+		}
+		out = append(out, b)
+	}
+	return string(out)
 }

@@ -54,10 +54,7 @@ func (b *builder) derive(j *judged, k int) *derivation {
 		}
 	}
 	for _, t := range second.targets {
-		if t.variable != variables.TX || t.count || len(t.except) > 0 || t.key == "" && t.pattern == nil || !b.ownOnly(j, t) {
-			return nil
-		}
-		if _, ok := captured(t.key); ok {
+		if t.variable != variables.TX || t.count || len(t.except) > 0 || t.findsCaptures() || !b.ownOnly(j, t) {
 			return nil
 		}
 	}

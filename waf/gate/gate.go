@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ type Gate struct {
 	text   string
 	preset map[string]string
 	blind  bool      // there is something that it does not know
-	byID   []*judged // of phase 2
+	byID   []*judged // those of phase 2, and of later ones, which stay
 	links  int
 	phases [3]phase // 1 and 2 are used
 	pool   sync.Pool
@@ -111,7 +112,9 @@ type builder struct {
 	foreign    bool // some rule depends on how far another one got before it failed
 	blind      bool // there are directives of which nothing is known
 	removed    map[int]bool
-	opaque     map[int]bool // rules that another directive has changed
+	opaque     map[int]bool                    // rules that another directive has changed
+	fewer      map[variables.RuleVariable]bool // of which an action may take targets away for one request
+	changing   map[variables.RuleVariable]bool // which an action may set
 	judged     []*judged
 	byRule     map[*rule]*judged
 	// derivations are those that begin at a link.
@@ -127,9 +130,35 @@ func newBuilder(rules []*rule, consts *constants, opts Options) *builder {
 		transforms: transforms(opts.BestFit), byRule: map[*rule]*judged{},
 		sources:     [3]map[string]*source{{}, {}, {}},
 		derivations: map[*link]*derivation{}, removed: map[int]bool{}, opaque: map[int]bool{},
+		fewer: map[variables.RuleVariable]bool{}, changing: map[variables.RuleVariable]bool{},
 	}
 	b.foreign = slices.ContainsFunc(rules, dependsOnFailures)
+	for _, r := range rules {
+		for i := range r.links {
+			b.control(&r.links[i])
+		}
+	}
 	return b
+}
+
+// control notes what the actions of a link do to variables when it matches.
+func (b *builder) control(l *link) {
+	for _, a := range l.actions {
+		if a.name != "ctl" {
+			continue
+		}
+		name, value, _ := strings.Cut(a.value, "=")
+		switch name = strings.ToLower(name); {
+		case strings.HasPrefix(name, "ruleremovetarget"):
+			_, target, _ := strings.Cut(value, ";")
+			target, _, _ = strings.Cut(target, ":")
+			if v, err := variables.Parse(strings.TrimSpace(target)); err == nil {
+				b.fewer[v] = true
+			}
+		case name == "requestbodyprocessor":
+			b.changing[variables.ReqbodyProcessor] = true
+		}
+	}
 }
 
 // dependsOnFailures reports that a rule reads what another rule leaves behind even when it does not
@@ -140,6 +169,11 @@ func dependsOnFailures(r *rule) bool {
 		l := &r.links[i]
 		for _, key := range l.keysRead() {
 			if _, ok := captured(key); ok && !captures && !l.captures {
+				return true
+			}
+		}
+		for _, p := range readTemplate(l.op.arg) {
+			if i == 0 && p.macro && strings.HasPrefix(strings.ToLower(p.text), "matched_var") {
 				return true
 			}
 		}
@@ -223,7 +257,7 @@ func (b *builder) build(g *Gate) error {
 	if err := b.unions(); err != nil {
 		return err
 	}
-	g.byID = slices.Clone(g.phases[2].rules)
+	g.byID = slices.DeleteFunc(slices.Clone(b.judged), func(j *judged) bool { return j.rule.phase == 1 || b.removed[j.rule.id] })
 	slices.SortFunc(g.byID, func(a, b *judged) int { return cmp.Compare(a.rule.id, b.rule.id) })
 	return nil
 }
@@ -244,15 +278,21 @@ func (b *builder) judge(at int, j *judged) {
 		if k > 0 && (b.foreign || !b.unseen(r, k)) {
 			continue // what the links before it do is seen although the rule fails here
 		}
+		if l := &r.links[k]; b.foreign && l.captures && l.op.negated {
+			continue // it captures when it does not match
+		}
 		if decided {
 			j.decisive = append(j.decisive, j.first+k)
 		}
 	}
 }
 
-// narrows reports that a rule does nothing but to leave out other rules, or targets of theirs. While those
-// do nothing, that does nothing either.
+// narrows reports that a rule does nothing but to leave out other rules, or targets of theirs, and does not say
+// so. While those do nothing, that does nothing either.
 func (r *rule) narrows() bool {
+	if !r.links[0].has("nolog") || r.links[0].has("log") {
+		return false
+	}
 	for _, l := range r.links {
 		if l.disrupts || len(l.sets) > 0 {
 			return false
@@ -306,7 +346,11 @@ func (b *builder) readElsewhere(own *rule, key template) (named bool, patterns [
 				return true, nil
 			}
 			for _, t := range r.links[i].targets {
-				if t.variable == variables.TX && t.pattern != nil && mayMatch(t.pattern, key) {
+				switch {
+				case t.variable != variables.TX:
+				case t.pattern == nil && t.key == "":
+					return true, nil // it reads all of them
+				case t.pattern != nil && mayMatch(t.pattern, key):
 					patterns = append(patterns, t.pattern)
 				}
 			}
@@ -320,16 +364,14 @@ func mayMatch(pattern *regexp.Regexp, key template) bool {
 	if text, ok := key.constant(); ok {
 		return pattern.MatchString(strings.ToLower(text))
 	}
-	begin, anchored := strings.CutPrefix(pattern.String(), "^")
-	if !anchored {
+	re, err := syntax.Parse(pattern.String(), syntax.Perl)
+	if err != nil || re.Op != syntax.OpConcat || re.Sub[0].Op != syntax.OpBeginText {
 		return true
 	}
-	re, err := regexp.Compile(begin)
-	if err != nil {
+	if re.Sub[1].Op != syntax.OpLiteral || re.Sub[1].Flags&syntax.FoldCase != 0 {
 		return true
 	}
-	wants, _ := re.LiteralPrefix()
-	has := key.prefix()
+	wants, has := string(re.Sub[1].Rune), key.prefix()
 	return strings.HasPrefix(wants, has) || strings.HasPrefix(has, wants)
 }
 
@@ -359,6 +401,9 @@ func (b *builder) test(at int, j *judged, k int) (decided, derives bool) {
 	var places []place
 	var conditions []*dynamic
 	for _, target := range l.targets {
+		if target.count && b.fewer[target.variable] {
+			return false, false // there may be fewer by then
+		}
 		switch d, ok := b.ownerOf(at, j, k, target); {
 		case !ok:
 			return false, false
@@ -423,16 +468,13 @@ func (b *builder) argument(l *link) (string, bool) {
 // ownerOf finds out who sets what a target reads. It is the request, if the result is nil; other rules,
 // if it is not; and false if that cannot be said.
 func (b *builder) ownerOf(at int, j *judged, k int, t target) (*dynamic, bool) {
-	if isFleeting(t.variable) {
+	if isFleeting(t.variable) || b.changing[t.variable] {
 		return nil, false
 	}
 	if t.variable != variables.TX {
 		return nil, true
 	}
-	if t.key == "" && t.pattern == nil {
-		return nil, false
-	}
-	if _, ok := captured(t.key); ok {
+	if t.findsCaptures() {
 		return nil, false
 	}
 	d := &dynamic{link: j.first + k}

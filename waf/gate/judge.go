@@ -133,7 +133,7 @@ func (j *Judgement) Remove(n int, from Remover) {
 	first, last := 0, 0 // of a run of rules that go
 	for _, r := range j.gate.byID {
 		switch {
-		case !j.stays(n, r):
+		case r.rule.phase == 2 && !j.stays(n, r):
 			if first == 0 {
 				first = r.rule.id
 			}

@@ -278,20 +278,17 @@ func (s *source) signature() string {
 func (b *builder) newGroup(uses []use) *group {
 	g := &group{nodes: []node{{parent: -1}}}
 	for _, u := range uses {
-		at, path := []int{0}, []int{0}
+		at := 0
+		path := []int{0}
 		for _, step := range u.steps {
-			var next []int
-			for _, from := range at {
-				next = append(next, g.child(from, step))
+			if u.multi && step.overlooks != nil {
+				step = step.reported()
 			}
-			path = append(path, next...)
-			if u.multi && step.unsure {
-				next = append(next, at...)
-			}
-			at = next
+			at = g.child(at, step)
+			path = append(path, at)
 		}
 		if !u.multi {
-			path = at
+			path = path[len(path)-1:]
 		}
 		for _, n := range path {
 			if u.test.expr == "" || u.test.negated || u.test.derive != nil {

@@ -69,35 +69,52 @@ type transform struct {
 	// touches are the bytes without which a text stays what it is.
 	touches mask
 	do      func(string) string
-	// unsure says that the engine does not always notice that it has changed a text: html entities as long as
-	// what they stand for, and invalid UTF-8 that is replaced. With multiMatch it then goes on with the text before.
-	unsure bool
+	// overlooks reports that the engine's transformation says that it has changed nothing of a text, although it
+	// has. Nil if that does not happen.
+	overlooks func(before, after string) bool
 }
 
-// transforms are those that are known, by their names in lower case. BestFit is that of Options.
+// reported is t as a directive with multiMatch has it, which goes by what t says: what is said to be the same
+// is left as it was.
+func (t transform) reported() transform {
+	return transform{name: t.name + " as reported", touches: t.touches, do: func(s string) string {
+		made := t.do(s)
+		if t.overlooks(s, made) {
+			return s
+		}
+		return made
+	}}
+}
+
+// transforms are those that are known, by their names. BestFit is that of Options.
 func transforms(bestFit string) map[string]transform {
-	return map[string]transform{
-		"base64decode":       {"base64decode", always, base64Decode, false},
-		"cmdline":            {"cmdline", hasUpper | hasQuote | hasBackslash | hasCaret | hasSpace | hasComma | hasSlash | hasParen, cmdLine, false},
-		"compresswhitespace": {"compresswhitespace", hasSpace | hasHigh, compressWhitespace, false},
-		"cssdecode":          {"cssdecode", hasBackslash, cssDecode, false},
-		"escapeseqdecode":    {"escapeseqdecode", hasBackslash, escapeSeqDecode, false},
-		"hexencode":          {"hexencode", always, func(s string) string { return hex.EncodeToString([]byte(s)) }, false},
-		"htmlentitydecode":   {"htmlentitydecode", hasAmpersand, html.UnescapeString, true},
-		"jsdecode":           {"jsdecode", hasBackslash, jsDecode, false},
-		"length":             {"length", always, func(s string) string { return strconv.Itoa(len(s)) }, false},
-		"lowercase":          {"lowercase", hasUpper | hasHigh, strings.ToLower, false},
-		"normalisepath":      {"normalisepath", hasSlash | hasDot, normalizePath, false},
-		"normalisepathwin":   {"normalisepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin, false},
-		"normalizepath":      {"normalizepath", hasSlash | hasDot, normalizePath, false},
-		"normalizepathwin":   {"normalizepathwin", hasSlash | hasDot | hasBackslash | hasColon | hasSpace, normalizePathWin, false},
-		"removecommentschar": {"removecommentschar", hasStar | hasDash | hasHash, removeCommentsChar, false},
-		"removenulls":        {"removenulls", hasNUL, func(s string) string { return strings.ReplaceAll(s, "\x00", "") }, false},
-		"removewhitespace":   {"removewhitespace", hasSpace | hasHigh, removeWhitespace, true},
-		"replacecomments":    {"replacecomments", hasStar, replaceComments, false},
-		"urldecodeuni":       {"urldecodeuni", hasPercent | hasPlus, func(s string) string { return urlDecodeUni(s, bestFit) }, false},
-		"utf8tounicode":      {"utf8tounicode", hasHigh, utf8ToUnicode, false},
+	list := []transform{
+		{name: "base64decode", touches: always, do: base64Decode},
+		{name: "cmdline", touches: hasUpper | hasQuote | hasBackslash | hasCaret | hasSpace | hasComma | hasSlash | hasParen, do: cmdLine},
+		{name: "compresswhitespace", touches: hasSpace | hasHigh, do: compressWhitespace},
+		{name: "cssdecode", touches: hasBackslash, do: cssDecode},
+		{name: "escapeseqdecode", touches: hasBackslash, do: escapeSeqDecode},
+		{name: "hexencode", touches: always, do: func(s string) string { return hex.EncodeToString([]byte(s)) }},
+		{name: "htmlentitydecode", touches: hasAmpersand, do: html.UnescapeString, overlooks: func(before, after string) bool { return len(before) == len(after) }},
+		{name: "jsdecode", touches: hasBackslash, do: jsDecode},
+		{name: "length", touches: always, do: func(s string) string { return strconv.Itoa(len(s)) }},
+		{name: "lowercase", touches: hasUpper | hasHigh, do: strings.ToLower},
+		{name: "normalisepath", touches: hasSlash | hasDot, do: normalizePath},
+		{name: "normalisepathwin", touches: hasSlash | hasDot | hasBackslash | hasColon | hasSpace, do: normalizePathWin},
+		{name: "normalizepath", touches: hasSlash | hasDot, do: normalizePath},
+		{name: "normalizepathwin", touches: hasSlash | hasDot | hasBackslash | hasColon | hasSpace, do: normalizePathWin},
+		{name: "removecommentschar", touches: hasStar | hasDash | hasHash, do: removeCommentsChar},
+		{name: "removenulls", touches: hasNUL, do: func(s string) string { return strings.ReplaceAll(s, "\x00", "") }},
+		{name: "removewhitespace", touches: hasSpace | hasHigh, do: removeWhitespace, overlooks: func(before, _ string) bool { return strings.IndexFunc(before, unicode.IsSpace) < 0 }},
+		{name: "replacecomments", touches: hasStar, do: replaceComments},
+		{name: "urldecodeuni", touches: hasPercent | hasPlus, do: func(s string) string { return urlDecodeUni(s, bestFit) }},
+		{name: "utf8tounicode", touches: hasHigh, do: utf8ToUnicode},
 	}
+	byName := make(map[string]transform, len(list))
+	for _, t := range list {
+		byName[t.name] = t
+	}
+	return byName
 }
 
 // room is where a transformation makes its text. Most values fit, and then only those that do change cost an

@@ -3,6 +3,8 @@ package gate
 import (
 	"regexp"
 	"strings"
+
+	"github.com/corazawaf/coraza/v3/types/variables"
 )
 
 // text is what is left of the rules for the engine.
@@ -29,7 +31,7 @@ func (r *rule) usesCaptures() bool {
 	for i := range r.links {
 		l := &r.links[i]
 		for _, t := range l.targets {
-			if _, ok := captured(t.key); ok {
+			if t.variable == variables.TX && t.findsCaptures() {
 				return true
 			}
 		}

@@ -2,7 +2,9 @@ package waf
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -41,6 +43,43 @@ func FuzzConnector(f *testing.F) {
 			t.Fatalf("body: got %q, want %q", got, body)
 		case w.Code != http.StatusAccepted && (w.Code < 400 || w.Code >= 500):
 			t.Fatalf("status: got %d (%s), want the handler's or a refusal", w.Code, w.Header().Get("X-Denied"))
+		}
+	})
+}
+
+// Whatever comes, the gate changes nothing of what is found.
+func FuzzGatedAndStockAgree(f *testing.F) {
+	f.Add("GET", "/app/x?id=1%27+union+select+1&ID=2", "Cookie: sid=a; sid=<script>\r\nX-A: ${jndi:ldap://x}", "")
+	f.Add("POST", "/a/../etc/passwd", "Content-Type: application/json", `{"id":["\u003cscript>",{"a":"/etc/passwd"}],"x":"%3Cimg"}`)
+	f.Add("POST", "/", "Content-Type: application/x-www-form-urlencoded", "a=1&A=%uff1cscript%uff1e&=;cat+/etc/passwd&a=&nLt;")
+	f.Add("PUT", "/x.php", "Content-Type: "+multipartType, multipartBody("Content-Disposition: form-data; name=\"f\"; filename=\"a.php\"\r\n\r\n<?php"))
+	f.Add("POST", "/", "Content-Type: text/xml\r\nTransfer-Encoding: gzip", `<a b="1' or '1'='1">&#x27;</a>`)
+	f.Add("OPTIONS", "/%c0%ae%25%u002f", "Range: bytes=1-2,3-4,5-6,7-8,9-10,11-12\r\nContent-Encoding: x", "=(){ :;}; echo")
+	for n := range uint64(40) {
+		g := generator{rand.New(rand.NewPCG(17, n)), payloads()}
+		head, body, _ := strings.Cut(string(g.request()), "\r\n\r\n")
+		line, head, _ := strings.Cut(head, "\r\n")
+		if words := strings.SplitN(line, " ", 3); len(words) == 3 && len(head)+len(body) < 3000 {
+			f.Add(words[0], words[1], head, body)
+		}
+	}
+	all := pairs(f, "everything, counting", "exclusions, blocking")
+	f.Fuzz(func(t *testing.T, method, target, head, body string) {
+		if len(target)+len(head)+len(body) > 4000 {
+			return
+		}
+		raw := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: app.example.test\r\n%s\r\n\r\n%s", method, target, head, body)
+		if !strings.Contains(strings.ToLower(head), "transfer-encoding:") {
+			raw = fmt.Sprintf("%s %s HTTP/1.1\r\nHost: app.example.test\r\nContent-Length: %d\r\n%s\r\n\r\n%s", method, target, len(body), head, body)
+		}
+		if readRequest([]byte(raw)) == nil {
+			return
+		}
+		for _, p := range all {
+			request := func() *http.Request { return readRequest([]byte(raw)) }
+			if d := p.differ(request); d != "" && !p.tooLong(request()) {
+				t.Fatalf("%s, gated (-) and alone (+): %s", p.name, d)
+			}
 		}
 	})
 }

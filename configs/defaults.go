@@ -196,6 +196,17 @@ func mergeWAF(top, over waf.Config) waf.Config {
 	merged.Threshold = cmp.Or(over.Threshold, top.Threshold)
 	merged.BodyLimit = cmp.Or(over.BodyLimit, top.BodyLimit)
 	merged.Oversize = cmp.Or(over.Oversize, top.Oversize)
+	merged.Limits = waf.Limits{
+		Form:      cmp.Or(over.Limits.Form, top.Limits.Form),
+		JSON:      cmp.Or(over.Limits.JSON, top.Limits.JSON),
+		XML:       cmp.Or(over.Limits.XML, top.Limits.XML),
+		Multipart: cmp.Or(over.Limits.Multipart, top.Limits.Multipart),
+		Text:      cmp.Or(over.Limits.Text, top.Limits.Text),
+		Other:     cmp.Or(over.Limits.Other, top.Limits.Other),
+		Values:    cmp.Or(over.Limits.Values, top.Limits.Values),
+		Nesting:   cmp.Or(over.Limits.Nesting, top.Limits.Nesting),
+		Work:      cmp.Or(over.Limits.Work, top.Limits.Work),
+	}
 	if len(over.Groups) > 0 {
 		merged.Groups = over.Groups
 	}

@@ -99,7 +99,7 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		} else if !d.src.has(field) { // said once for all routes
 			field = "compat"
 		}
-		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "1MiB"))
+		say(field, "only the first %s of a body is inspected, and the rest passes unseen: waf.body_limit and waf.oversize change that", cmp.Or(r.WAF.BodyLimit, "128KiB"))
 	}
 	if at := fmt.Sprintf("routes[%d].assertion", i); !c.Asserts(r) && d.src.has(at) {
 		say(at, "does nothing: the route tells its upstream nobody's identity")

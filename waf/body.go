@@ -132,8 +132,3 @@ func readFailure(ctx context.Context, err error) *Failure {
 	}
 	return f
 }
-
-// tooLarge is the refusal of a body that is longer than is inspected.
-func tooLarge() *Failure {
-	return &Failure{Reason: "request body is longer than is inspected", Status: http.StatusRequestEntityTooLarge}
-}

@@ -72,8 +72,8 @@ func TestCountingRecordsALongBody(t *testing.T) {
 		body string
 		want Result
 	}{
-		"harmless": {"a=" + strings.Repeat("x", 2000), Result{Mode: ModeCount, Status: http.StatusRequestEntityTooLarge}},
-		"attack":   {"a=" + escaped(union) + "&b=" + strings.Repeat("x", 2000), Result{Mode: ModeCount, Status: http.StatusForbidden, Cause: 949110, Score: 20}},
+		"harmless": {"a=" + strings.Repeat("x", 2000), Result{Mode: ModeCount, Status: http.StatusRequestEntityTooLarge, Limit: LimitBody}},
+		"attack":   {"a=" + escaped(union) + "&b=" + strings.Repeat("x", 2000), Result{Mode: ModeCount, Status: http.StatusForbidden, Cause: 949110, Score: 20, Limit: LimitBody}},
 	} {
 		v := e.check(sample{header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, body: tt.body}.request())
 		v.body.release()

@@ -47,13 +47,16 @@ type Config struct {
 	Threshold int `yaml:"threshold"`
 	// Groups names the rule groups that run; empty means all request groups.
 	Groups []string `yaml:"groups"`
-	// BodyLimit is how much of a request body is inspected, such as "1MiB"; default 1MiB, at least
-	// 1KiB and at most 64MiB.
+	// BodyLimit is how much of a request body is inspected, whatever its type, such as "1MiB"; at least 1KiB and at
+	// most 64MiB. Limits can say otherwise for a type. Without it the types have the defaults of Limits, and a
+	// multipart body with its files 1MiB.
 	BodyLimit string `yaml:"body_limit"`
 	// Oversize is "reject" (the default: 413; in count mode the rest passes and this is recorded) or
 	// "partial" (inspect the first BodyLimit bytes, pass the rest unseen: an attack placed after the
 	// limit gets through).
 	Oversize string `yaml:"oversize"`
+	// Limits bound what one request may have the engine do, by the type of its body.
+	Limits Limits `yaml:"limits"`
 	// Exclude lists what is not to be inspected.
 	Exclude []Exclusion `yaml:"exclude"`
 }
@@ -70,9 +73,10 @@ func (c Config) Validate(report func(field, msg string)) {
 	if c.Threshold < 0 {
 		report("threshold", fmt.Sprintf("%d is not a score (want 1 or more; 5 is one critical rule)", c.Threshold))
 	}
-	if _, err := parseBodyLimit(c.BodyLimit); err != nil {
+	if _, err := parseBodyLimit(c.BodyLimit, defaultBodyLimit); err != nil {
 		report("body_limit", err.Error())
 	}
+	c.Limits.validate(report)
 	if !slices.Contains([]string{"", OversizeReject, OversizePartial}, c.Oversize) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
@@ -112,7 +116,8 @@ func (c Config) normal() Config {
 	c.Paranoia = cmp.Or(c.Paranoia, defaultParanoia)
 	c.Threshold = cmp.Or(c.Threshold, defaultThreshold)
 	c.Oversize = cmp.Or(c.Oversize, OversizeReject)
-	if n, err := parseBodyLimit(c.BodyLimit); err == nil {
+	c.Limits = c.normalLimits()
+	if n, err := parseBodyLimit(c.BodyLimit, defaultBodyLimit); err == nil {
 		c.BodyLimit = strconv.Itoa(n)
 	}
 	c.Groups = slices.Clone(c.Groups)
@@ -129,10 +134,10 @@ func (c Config) normal() Config {
 	return c
 }
 
-// parseBodyLimit reads Config.BodyLimit, in bytes.
-func parseBodyLimit(s string) (int, error) {
+// parseBodyLimit reads a limit of bodies, in bytes; def is that of the empty text.
+func parseBodyLimit(s string, def int) (int, error) {
 	if s == "" {
-		return defaultBodyLimit, nil
+		return def, nil
 	}
 	n, err := parseSize(s)
 	if err != nil {

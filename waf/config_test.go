@@ -95,7 +95,7 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"1B", "65MiB"} {
-		if got, err := parseBodyLimit(s); err == nil {
+		if got, err := parseBodyLimit(s, defaultBodyLimit); err == nil {
 			t.Errorf("limit %q: got %d, want an error", s, got)
 		}
 	}
@@ -105,7 +105,7 @@ func TestDigestIsThatOfTheEngine(t *testing.T) {
 	t.Parallel()
 	same := []Config{
 		{},
-		{Mode: ModeBlock, Paranoia: 1, Threshold: 5, BodyLimit: "1024KiB", Oversize: OversizeReject},
+		{Mode: ModeBlock, Paranoia: 1, Threshold: 5, Oversize: OversizeReject, Limits: Limits{JSON: "256KiB", Values: 1000, Work: "0.04s"}},
 		{Groups: []string{"php", "sqli", "core", "linux", "posix", "windows", "known-bad-inputs", "php"}},
 	}
 	for i, c := range same {
@@ -120,6 +120,8 @@ func TestDigestIsThatOfTheEngine(t *testing.T) {
 		{Threshold: 6},
 		{Groups: []string{"core"}},
 		{BodyLimit: "2MiB"},
+		{Limits: Limits{XML: "1KiB"}},
+		{Limits: Limits{Nesting: 8}},
 		{Oversize: OversizePartial},
 		{Exclude: []Exclusion{{Rule: 942100}}},
 		{Exclude: []Exclusion{{Rule: 942100, Target: "query.x"}}},

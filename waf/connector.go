@@ -52,6 +52,7 @@ type verdict struct {
 	drop      bool
 	location  string
 	body      *body // nil if the request's own is to be used
+	work      int   // units of the meter
 }
 
 // request is r with the body that was read put back in front of what was not.
@@ -111,11 +112,17 @@ func (e *Engine) run(tx transaction, in *inspection, r *http.Request, v *verdict
 		e.interrupt(it, v)
 		return
 	}
+	if in.exhausted() {
+		return
+	}
 	if hasBody {
-		if err := e.inspectBody(tx, r, media, v); err != nil {
+		if err := e.inspectBody(tx, in, r, media, v); err != nil {
 			v.err = err
 			return
 		}
+	}
+	if in.exhausted() {
+		return
 	}
 	it, err := tx.ProcessRequestBody()
 	switch {

@@ -221,8 +221,8 @@ func pairs(t testing.TB, only ...string) []*pair {
 func (p *pair) tooLong(r *http.Request) bool {
 	v := p.gated.check(r)
 	v.body.release()
-	var f *Failure
-	return errors.As(v.err, &f) && f.Reason == tooMuchWork().Reason
+	var l *Limited
+	return errors.As(v.err, &l) && l.Limit == LimitWork
 }
 
 // compare asks a pair about requests, on several goroutines.

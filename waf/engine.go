@@ -36,16 +36,16 @@ type Options struct {
 
 // An Engine inspects requests under one Config. It is immutable and safe for concurrent use.
 type Engine struct {
-	mode      string
-	partial   bool // a longer body than bodyLimit passes
-	reject    bool // it would not in block mode
-	bodyLimit int
-	opts      Options
-	waf       experimental.WAFWithOptions
-	gate      *gate.Gate // nil if every rule is to run
-	root      *root
-	buffers   *sync.Pool // of *[]byte
-	close     func() error
+	mode    string
+	partial bool // a longer body than bodyLimit passes
+	reject  bool // it would not in block mode
+	bounds  bounds
+	opts    Options
+	waf     experimental.WAFWithOptions
+	gate    *gate.Gate // nil if every rule is to run
+	root    *root
+	buffers *sync.Pool // of *[]byte
+	close   func() error
 }
 
 // Patterns are compiled expressions that several engines share. The zero value is ready for use, by
@@ -108,7 +108,7 @@ func newEngine(cfg Config, opts Options, how variant) (*Engine, error) {
 	if e.mode == ModeOff {
 		return e, nil
 	}
-	e.bodyLimit, _ = parseBodyLimit(cfg.BodyLimit) // Validate has seen it
+	e.bounds = cfg.bounds()
 	if err := e.load(cfg, how); err != nil {
 		return nil, err
 	}
@@ -138,8 +138,8 @@ func (e *Engine) load(cfg Config, how variant) error {
 		mode = "SecRuleEngine DetectionOnly\n"
 	}
 	// Coraza takes a body that just reaches its limit for one that is over it, and a list of JSON
-	// documents is inspected with a bracket on either side.
-	limit := e.bodyLimit + bodySlack
+	// documents is inspected with a bracket on either side and a comma behind each.
+	limit := 2*e.bounds.most() + bodySlack
 	built, err := coraza.NewWAF(coraza.NewWAFConfig().
 		WithRootFS(e.root).
 		WithDirectives(mode + text).
@@ -174,6 +174,8 @@ func (e *Engine) buildGate(text string, logs bool) (string, error) {
 		Extern:      []string{bodyCutVariable, docTypeVariable},
 		Matcher:     matcherOperator,
 		Apart:       apart(),
+		SQLi:        sqliOperator,
+		XSS:         xssOperator,
 		Patterns:    e.root.patterns,
 		KeepLogs:    logs,
 	})

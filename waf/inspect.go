@@ -10,30 +10,31 @@ import (
 
 // inspectBody reads r's body as far as it is inspected, puts into v what next is to read instead, and
 // gives tx the body or the variables made of it. The error is a refusal.
-func (e *Engine) inspectBody(tx transaction, r *http.Request, media mediaType, v *verdict) error {
+func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, media mediaType, v *verdict) error {
 	if media.grpc() && r.ProtoMajor >= 2 {
 		// The call may go on for hours in both directions and none of it is text. That it is gRPC and
 		// nothing else is checked as it passes.
 		v.body = newFramed(r.Body, e.buffers)
 		return nil
 	}
-	if !e.partial && r.ContentLength > int64(e.bodyLimit) {
-		return tooLarge()
+	kind := media.kind()
+	limit := e.bounds.read(kind)
+	if !e.partial && kind != kindOther && r.ContentLength > int64(limit) {
+		return e.longer(tx, v)
 	}
-	b, more, err := readBody(r.Body, e.bodyLimit, e.buffers)
+	b, more, err := readBody(r.Body, limit, e.buffers)
 	v.body = b
 	if err != nil {
 		return readFailure(r.Context(), err)
 	}
-	if more && !e.partial {
-		return tooLarge()
-	}
 	inspected := b.bytes()
 	if more {
-		inspected = inspected[:e.bodyLimit]
-		setSingle(tx.Variables().InboundDataError(), "1")
-		if e.reject {
-			v.result.Status = http.StatusRequestEntityTooLarge // counting: what block mode would do
+		inspected = inspected[:limit]
+		if kind == kindOther && len(r.Trailer) == 0 && isBinary(wholeRunes(inspected)) {
+			return nil // as with a shorter one, nothing of it is text
+		}
+		if err := e.longer(tx, v); err != nil {
+			return err
 		}
 	}
 	// Trailer fields have come with the end of the body. Some applications take them for headers.
@@ -42,27 +43,60 @@ func (e *Engine) inspectBody(tx transaction, r *http.Request, media mediaType, v
 			tx.AddRequestHeader(name, value)
 		}
 	}
-	return feedBody(tx, r, media, inspected, more)
+	f := feeder{e, tx, in, v, more}
+	return f.feed(r, media, inspected)
 }
 
-// feedBody gives tx a body, or what it says, in the form in which the application will read it. If
+// longer is for a body that is longer than is inspected: a refusal, or the word to the rules that they see a part.
+func (e *Engine) longer(tx transaction, v *verdict) error {
+	l := &Limited{Limit: LimitBody, Status: http.StatusRequestEntityTooLarge}
+	if e.reject {
+		v.result.Limit, v.result.Status = l.Limit, l.Status
+	}
+	if !e.partial {
+		return l
+	}
+	setSingle(tx.Variables().InboundDataError(), "1")
+	return nil
+}
+
+// A feeder gives a transaction a body.
+type feeder struct {
+	*Engine
+	tx  transaction
+	in  *inspection // nil if nothing is metered
+	v   *verdict
+	cut bool // the body goes on
+}
+
+// spend charges for n units of work.
+func (f *feeder) spend(n int) {
+	if f.in != nil {
+		f.in.meter.Spend(n)
+	}
+}
+
+// feed gives the transaction a body, or what it says, in the form in which the application will read it. If
 // there may be two such forms, both are inspected.
-func feedBody(tx transaction, r *http.Request, media mediaType, b []byte, cut bool) error {
+func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
+	f.spend(len(b) * sniffWork)
 	processor := media.processor()
 	switch processor {
 	case processorMultipart:
-		parseMultipart(r.Header.Get("Content-Type"), b, cut).feed(tx)
-		return nil
+		return f.multipart(r.Header.Get("Content-Type"), b)
 	case "", processorForm:
 		// Many applications read JSON whatever the type says, and curl sends a form's by default.
 		doc, whole := sniffJSON(b)
+		if !whole && beginsJSON(b) {
+			f.spend(len(b) * streamWork)
+		}
 		switch {
 		case doc != nil:
 			if processor == processorForm || !whole {
-				formPairs(string(b), tx.AddPostRequestArgument)
+				formPairs(string(b), f.tx.AddPostRequestArgument)
 			}
 			processor, b = processorJSON, doc
 		case processor == "" && looksXML(b):
@@ -70,8 +104,9 @@ func feedBody(tx transaction, r *http.Request, media mediaType, b []byte, cut bo
 		case processor == "" && media.binary() && isBinary(b):
 			return nil
 		case processor == "" && media != "":
-			textPairs(string(b), tx.AddPostRequestArgument)
-			setSingle(tx.Variables().RequestBody(), string(b))
+			f.spend(bytes.Count(b, []byte("&")) * pairWork)
+			textPairs(string(b), f.tx.AddPostRequestArgument)
+			setSingle(f.tx.Variables().RequestBody(), string(b))
 			return nil
 		default:
 			processor = processorForm
@@ -81,19 +116,38 @@ func feedBody(tx transaction, r *http.Request, media mediaType, b []byte, cut bo
 		if media.lines() {
 			b = joinLines(b)
 		}
-		if cut && isCutJSON(b) {
-			tx.Variables().TX().Set(bodyCutVariable, []string{"1"})
+		if f.cut && isCutJSON(b) {
+			f.tx.Variables().TX().Set(bodyCutVariable, []string{"1"})
 		}
 	}
-	setSingle(tx.Variables().RequestBodyProcessor(), processor)
+	setSingle(f.tx.Variables().RequestBodyProcessor(), processor)
 	switch processor {
 	case processorForm:
-		feedForm(tx, string(b))
+		f.spend(bytes.Count(b, []byte("&")) * pairWork)
+		feedForm(f.tx, string(b))
 		return nil
 	case processorXML:
-		checkXML(tx, b, cut)
+		if !f.checkXML(b) {
+			return nil
+		}
+	case processorJSON:
+		// The reader goes through a value once for each level above it.
+		f.spend(len(b) * (jsonByteWork + min(depthOf(b), f.bounds.depth)))
 	}
-	return writeBody(tx, b)
+	return writeBody(f.tx, b)
+}
+
+// multipart reads a form in parts. What of its fields goes over the limit is a refusal, or not seen.
+func (f *feeder) multipart(contentType string, b []byte) error {
+	form := parseMultipart(contentType, b, f.cut, f.bounds.values)
+	f.spend(len(form.parts) * partWork)
+	if form.trim(f.bounds.bytes[kindMultipart]) {
+		if err := f.longer(f.tx, f.v); err != nil {
+			return err
+		}
+	}
+	form.feed(f.tx)
+	return nil
 }
 
 // feedForm gives tx a form. Of names that differ in case alone, Coraza's own reader keeps the values of one, and
@@ -115,14 +169,23 @@ const (
 	docTypeVariable = "gatehouse_xml_dtd"
 )
 
-// checkXML tells the rules what Coraza's XML reader does not.
-func checkXML(tx transaction, b []byte, cut bool) {
+// checkXML tells the rules what Coraza's XML reader does not. It reports whether the document is to be read: not if
+// it has more values, or is nested more deeply, than is inspected.
+func (f *feeder) checkXML(b []byte) bool {
 	if definesDocType(b) {
-		tx.Variables().TX().Set(docTypeVariable, []string{"1"})
+		f.tx.Variables().TX().Set(docTypeVariable, []string{"1"})
 	}
-	if !cut && !isWholeXML(b) {
-		setSingle(tx.Variables().RequestBodyError(), "1")
+	f.spend(len(b) * xmlByteWork)
+	shape := shapeOfXML(b, f.bounds.values, f.bounds.depth)
+	f.spend(shape.tokens * xmlTokenWork)
+	switch {
+	case shape.tooMany:
+		setSingle(f.tx.Variables().ArgumentsLimitReached(), "1")
+		return false
+	case shape.tooDeep, !f.cut && !shape.whole:
+		setSingle(f.tx.Variables().RequestBodyError(), "1")
 	}
+	return !shape.tooDeep
 }
 
 // writeBody gives tx a body to process by itself.

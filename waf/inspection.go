@@ -1,21 +1,18 @@
 package waf
 
 import (
-	"net/http"
+	"math"
 
 	"gatehouse/waf/gate"
 	"gatehouse/waf/rx"
 )
-
-// defaultWork is how much work a request may be, in units of rx.Meter of some nanoseconds each.
-const defaultWork = 10_000_000
 
 // begin begins the gate's part of an inspection; it is nil if every rule is to run.
 func (e *Engine) begin(tx transaction) *inspection {
 	if e.gate == nil {
 		return nil
 	}
-	m := rx.NewMeter(defaultWork)
+	m := rx.NewMeter(e.bounds.work)
 	in := &inspection{tx: tx, gate: e.gate, judgement: e.gate.Begin(m), meter: m}
 	e.root.requests.Store(tx, in)
 	return in
@@ -28,9 +25,18 @@ func (e *Engine) end(in *inspection, v *verdict) {
 	}
 	e.root.requests.Delete(in.tx)
 	in.judgement.End()
+	v.work = e.bounds.work - in.meter.Left()
 	if in.meter.Exhausted() {
-		v.location, v.drop = "", false
-		v.err = tooMuchWork()
+		e.over(tooMuchWork(), v)
+	}
+}
+
+// over is for a request that goes over a limit of its own: a refusal, or, counting, the record of one.
+func (e *Engine) over(l *Limited, v *verdict) {
+	v.location, v.drop = "", false
+	v.result.Limit, v.result.Status = l.Limit, l.Status
+	if e.mode != ModeCount {
+		v.err = l
 	}
 }
 
@@ -48,6 +54,7 @@ type inspection struct {
 	meter     *rx.Meter
 	judged    [3]bool
 	preset    bool
+	stopped   bool
 }
 
 // judge says whether a rule of the phase may do something, by what tx knows now.
@@ -56,16 +63,15 @@ func (in *inspection) judge(phase int) bool {
 	return in.judgement.Phase(phase, in.tx)
 }
 
-// tooMuchWork is the refusal of a request that takes the rules too long.
-func tooMuchWork() *Failure {
-	return &Failure{Reason: "the request takes more work to inspect than is allowed", Status: http.StatusRequestEntityTooLarge}
-}
-
 // enter prepares the transaction for the rules of a phase: those that can do nothing are left out. It
 // reports that the phase is to be skipped.
 func (in *inspection) enter(phase int) (skip bool) {
 	if !in.judged[phase] {
 		in.judge(phase)
+	}
+	if in.meter.Exhausted() {
+		in.stop()
+		return true
 	}
 	if phase == 1 && in.judgement.Idle(1) {
 		return true
@@ -75,5 +81,23 @@ func (in *inspection) enter(phase int) (skip bool) {
 		in.gate.Preset(in.tx.Variables().TX())
 	}
 	in.judgement.Remove(phase, in.tx)
+	if !in.meter.Exhausted() {
+		in.judgement.Charge(phase, in.tx)
+	}
+	if in.meter.Exhausted() {
+		in.stop()
+		return true
+	}
 	return false
+}
+
+// exhausted reports that the request has taken more work than is allowed.
+func (in *inspection) exhausted() bool { return in != nil && in.meter.Exhausted() }
+
+// stop has the engine run no rule any more: the request cannot be afforded.
+func (in *inspection) stop() {
+	if !in.stopped {
+		in.stopped = true
+		in.tx.RemoveRuleByIDRange(1, math.MaxInt)
+	}
 }

@@ -88,8 +88,7 @@ func (m mediaType) binary() bool {
 // and arrays at its beginning, as one document. Whole says that there is nothing else in b.
 func sniffJSON(b []byte) (doc []byte, whole bool) {
 	b = bytes.TrimPrefix(b, utf8BOM())
-	text := bytes.TrimLeft(b, " \t\r\n")
-	if len(text) == 0 || text[0] != '{' && text[0] != '[' {
+	if !beginsJSON(b) {
 		return nil, false
 	}
 	if json.Valid(b) {
@@ -114,6 +113,12 @@ func sniffJSON(b []byte) (doc []byte, whole bool) {
 	}
 }
 
+// beginsJSON reports that b begins as an object or array does.
+func beginsJSON(b []byte) bool {
+	text := bytes.TrimLeft(bytes.TrimPrefix(b, utf8BOM()), " \t\r\n")
+	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
+}
+
 // utf8BOM is the mark that some writers put in front of UTF-8.
 func utf8BOM() []byte { return []byte("\ufeff") }
 
@@ -123,18 +128,87 @@ func looksXML(b []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("<?xml"))
 }
 
-// isWholeXML reports whether the XML document b has its end. Coraza's reader, set up likewise, takes
-// what there is and so never sees a value that is left open; a forgiving application might.
-func isWholeXML(b []byte) bool {
+// A shape is what is known of an XML document before it is inspected.
+type shape struct {
+	whole   bool // it has its end
+	tooMany bool // it has more texts and attributes than are inspected, or many times as many elements
+	tooDeep bool
+	tokens  int
+}
+
+// elementsPerValue is how many elements there may be for each value: those without one cost as much.
+const elementsPerValue = 4
+
+// shapeOfXML reads a document as Coraza's reader does, which takes what there is and so never sees a value that is
+// left open; a forgiving application might. It stops where there is too much.
+func shapeOfXML(b []byte, values, depth int) (s shape) {
 	dec := xml.NewDecoder(bytes.NewReader(b))
 	dec.Strict = false
 	dec.AutoClose = xml.HTMLAutoClose
 	dec.Entity = xml.HTMLEntity
+	level, found := 0, 0
 	for {
-		if _, err := dec.Token(); err != nil {
-			return err == io.EOF
+		token, err := dec.Token()
+		if err != nil {
+			s.whole = err == io.EOF
+			return s
+		}
+		s.tokens++
+		switch t := token.(type) {
+		case xml.StartElement:
+			level++
+			found += len(t.Attr)
+			s.tokens += len(t.Attr)
+		case xml.EndElement:
+			level--
+		case xml.CharData:
+			if len(bytes.TrimSpace(t)) > 0 {
+				found++
+			}
+		}
+		if found > values || s.tokens > 2*elementsPerValue*values {
+			s.tooMany = true
+			return s
+		}
+		if level > depth {
+			s.tooDeep = true
+			return s
 		}
 	}
+}
+
+// depthOf is how deep brackets and braces are nested outside the strings of JSON.
+func depthOf(b []byte) (deepest int) {
+	level := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; i < len(b) && b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			level++
+			deepest = max(deepest, level)
+		case '}', ']':
+			level--
+		}
+	}
+	return deepest
+}
+
+// wholeRunes is b without the beginning of a character at its end.
+func wholeRunes(b []byte) []byte {
+	for i := 1; i < utf8.UTFMax && i <= len(b); i++ {
+		if c := b[len(b)-i]; utf8.RuneStart(c) {
+			if !utf8.FullRune(b[len(b)-i:]) {
+				return b[:len(b)-i]
+			}
+			break
+		}
+	}
+	return b
 }
 
 // isBinary reports whether b is something other than text in UTF-8. Text in UTF-16 is binary too; the
@@ -171,20 +245,35 @@ func isCutJSON(b []byte) bool {
 	}
 }
 
-// A document type that is harmless: it has no internal subset, and what it refers to is the W3C's.
-var (
-	docType        = regexp.MustCompile(`(?i)<!(?:DOCTYPE|ENTITY)[^>]*>?`)
-	harmlessPublic = regexp.MustCompile(`(?i)^<!DOCTYPE\s+[\w:.-]+(?:\s+PUBLIC\s+"-//W3C//[^"]*"\s+"https?://www\.w3\.org/[^"]*")?\s*>$`)
+// harmlessType is a document type that is harmless: it has no internal subset, and what it refers to is the W3C's.
+var harmlessType = regexp.MustCompile(`(?i)^<!DOCTYPE\s+[\w:.-]+(?:\s+PUBLIC\s+"-//W3C//[^"]*"\s+"https?://www\.w3\.org/[^"]*")?\s*>$`)
+
+const (
+	maxDocTypes   = 8       // a document has one
+	maxTypeLength = 1 << 10 // those of the W3C are a fifth as long
 )
 
 // definesDocType reports whether an XML document brings a document type of its own.
 func definesDocType(b []byte) bool {
-	for _, m := range docType.FindAll(b, -1) {
-		if !harmlessPublic.Match(m) {
+	for n := 0; ; b = b[2:] {
+		i := bytes.Index(b, []byte("<!"))
+		if i < 0 {
+			return false
+		}
+		b = b[i:]
+		if !hasFoldPrefix(b[2:], "DOCTYPE") && !hasFoldPrefix(b[2:], "ENTITY") {
+			continue
+		}
+		n++
+		end := bytes.IndexByte(b[:min(len(b), maxTypeLength)], '>')
+		if n > maxDocTypes || end < 0 || !harmlessType.Match(b[:end+1]) {
 			return true
 		}
 	}
-	return false
+}
+
+func hasFoldPrefix(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && strings.EqualFold(string(b[:len(prefix)]), prefix)
 }
 
 // formPairs splits a form as applications do. A name or value whose escapes are broken is taken as it

@@ -9,8 +9,12 @@ import (
 	"strings"
 )
 
-// maxParts bounds the parts of one body. Every part is an argument or a file name to every rule.
-const maxParts = 1000
+// What a part's headers may be. Browsers send two, of some hundred bytes, and one file name.
+const (
+	maxPartHead    = 16 << 10
+	maxPartHeaders = 32
+	maxPartParams  = 16
+)
 
 // A form is what a multipart/form-data body says (RFC 7578). Coraza has a reader of its own, which
 // writes each uploaded file to a temporary directory; this one reads in place and is stricter.
@@ -19,7 +23,8 @@ type form struct {
 	problem   string // why the body has more than one reading; "" if it has one
 	duplicate bool   // a header or parameter comes twice
 	quoting   bool   // filename* in quotes
-	tooMany   bool
+	tooMany   bool   // more parts than are inspected: each is an argument or a file name to every rule
+	most      int    // parts
 }
 
 // A part is one part of a form.
@@ -34,10 +39,10 @@ type part struct {
 	content   []byte
 }
 
-// parseMultipart reads body, which was cut at the body limit if cut. It never fails: what is wrong is
+// parseMultipart reads body, which was cut at the body limit if cut, up to so many parts. It never fails: what is wrong is
 // in the form's problem.
-func parseMultipart(contentType string, body []byte, cut bool) *form {
-	f := &form{}
+func parseMultipart(contentType string, body []byte, cut bool, most int) *form {
+	f := &form{most: most}
 	boundary := boundaryOf(contentType)
 	if boundary == "" {
 		f.problem = "no usable boundary"
@@ -75,7 +80,7 @@ func (f *form) readParts(rest, delimiter []byte, cut bool) {
 			}
 			return
 		}
-		if len(f.parts) == maxParts {
+		if len(f.parts) == f.most {
 			f.tooMany = true
 			return
 		}
@@ -106,10 +111,18 @@ func (f *form) readPart(b []byte, cut bool) part {
 		f.problem = "part without the end of its headers"
 	}
 	p.content = content
+	if len(head) > maxPartHead {
+		f.problem = "part with long headers"
+		head = head[:maxPartHead]
+	}
 	seen := map[string]bool{}
 	for line := range strings.SplitSeq(string(head), "\r\n") {
 		if line == "" {
 			continue
+		}
+		if len(p.headers) == maxPartHeaders {
+			f.problem = "part with many headers"
+			break
 		}
 		name, value, colon := strings.Cut(line, ":")
 		if !colon || !isToken(name) || strings.ContainsAny(line, "\r\n\x00") {
@@ -142,6 +155,10 @@ func (f *form) readDisposition(p *part, value string) {
 	for _, q := range params {
 		if seen[q.name] {
 			f.duplicate = true
+		}
+		if len(seen) == maxPartParams {
+			f.problem = "Content-Disposition with many parameters"
+			break
 		}
 		seen[q.name] = true
 		switch {
@@ -184,6 +201,31 @@ func (p *part) addFilename(name string) {
 	if name != "" {
 		p.filenames = append(p.filenames, name)
 	}
+}
+
+// trim cuts off the parts behind those whose fields, names and headers come to limit bytes together. It reports
+// whether there are some.
+func (f *form) trim(limit int) bool {
+	total := 0
+	for i := range f.parts {
+		p := &f.parts[i]
+		total += len(p.name)
+		for _, h := range p.headers {
+			total += len(h)
+		}
+		if !p.file {
+			total += len(p.content)
+		}
+		if total > limit {
+			if over := total - limit; !p.file && over < len(p.content) {
+				p.content = p.content[:len(p.content)-over]
+				i++
+			}
+			f.parts = f.parts[:i]
+			return true
+		}
+	}
+	return false
 }
 
 // feed puts the form into the variables that the rules read.

@@ -33,7 +33,7 @@ func TestMultipartWithOneReading(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f := parseMultipart(w.FormDataContentType(), b.Bytes(), false)
+	f := parseMultipart(w.FormDataContentType(), b.Bytes(), false, defaultValues)
 	if f.problem != "" || f.duplicate || f.quoting || len(f.parts) != 3 {
 		t.Fatalf("got %d parts, problem %q, want 3 and none", len(f.parts), f.problem)
 	}
@@ -78,7 +78,7 @@ func TestMultipartWithMoreReadingsHasAProblem(t *testing.T) {
 		"filename* without quotes": {multipartType, multipartBody("Content-Disposition: form-data; name=\"a\"; filename*=a.php\r\n\r\nx")},
 		"filename* badly escaped":  {multipartType, multipartBody("Content-Disposition: form-data; name=\"a\"; filename*=utf-8''a%zz.php\r\n\r\nx")},
 	} {
-		if f := parseMultipart(tt.kind, []byte(tt.body), false); f.problem == "" {
+		if f := parseMultipart(tt.kind, []byte(tt.body), false, defaultValues); f.problem == "" {
 			t.Errorf("%s: got %+v, want a problem", name, f.parts)
 		}
 	}
@@ -86,12 +86,12 @@ func TestMultipartWithMoreReadingsHasAProblem(t *testing.T) {
 		"header":    multipartBody(head + "\r\n" + head + "\r\n\r\nx"),
 		"parameter": multipartBody(head + "; filename=\"a\"; filename=\"b\"\r\n\r\nx"),
 	} {
-		if f := parseMultipart(multipartType, []byte(body), false); !f.duplicate {
+		if f := parseMultipart(multipartType, []byte(body), false, defaultValues); !f.duplicate {
 			t.Errorf("%s twice: got no duplicate", name)
 		}
 	}
 	quoted := multipartBody(head + "; filename*=\"utf-8''a.php\"\r\n\r\nx")
-	if f := parseMultipart(multipartType, []byte(quoted), false); !f.quoting || !slices.Equal(f.parts[0].filenames, []string{"a.php"}) {
+	if f := parseMultipart(multipartType, []byte(quoted), false, defaultValues); !f.quoting || !slices.Equal(f.parts[0].filenames, []string{"a.php"}) {
 		t.Errorf("filename* in quotes: got quoting %v, %+v", f.quoting, f.parts)
 	}
 }
@@ -100,7 +100,7 @@ func TestMultipartOfTooManyParts(t *testing.T) {
 	t.Parallel()
 	e := newTestEngine(t, Config{Groups: []string{"php"}}, "")
 	part := "Content-Disposition: form-data; name=\"f\"; filename=\"a.jpg\"\r\n\r\nx"
-	body := multipartBody(slices.Repeat([]string{part}, maxParts+1)...)
+	body := multipartBody(slices.Repeat([]string{part}, defaultValues+1)...)
 	v := e.check(sample{header: map[string]string{"Content-Type": multipartType}, body: body}.request())
 	defer v.body.release()
 	if got := verdictOf(v); got != 400 || v.result.Cause != 200005 {
@@ -114,8 +114,8 @@ func FuzzMultipart(f *testing.F) {
 	f.Add("--XyZ\r\n\r\n\r\n--XyZ--")
 	f.Add("--XyZ \t\r\nContent-Disposition: form-data; name=a; filename*=utf-8''%41\r\n\r\n\r\n--XyZ--\r\n")
 	f.Fuzz(func(t *testing.T, body string) {
-		parseMultipart(multipartType, []byte(body), true)
-		form := parseMultipart(multipartType, []byte(body), false)
+		parseMultipart(multipartType, []byte(body), true, defaultValues)
+		form := parseMultipart(multipartType, []byte(body), false, defaultValues)
 		if form.problem != "" || form.duplicate || form.quoting || form.tooMany {
 			return
 		}

@@ -20,6 +20,8 @@ import (
 // The operators that we add to Coraza. Their names are our own, so that the library's stay what they are.
 const (
 	matcherOperator = "gatehouseRx"   // @rx, by an automaton
+	sqliOperator    = "gatehouseSQLi" // @detectSQLi, metered
+	xssOperator     = "gatehouseXSS"  // @detectXSS, metered
 	gateOperator    = "gatehouseGate" // judges a phase when it begins
 	keepOperator    = "gatehouseKeep" // keeps what transformations have made of a value
 )
@@ -28,6 +30,8 @@ const (
 // lock: it must happen once, and before the first engine is built.
 var register = sync.OnceFunc(func() {
 	plugins.RegisterOperator(matcherOperator, newMatcher)
+	plugins.RegisterOperator(sqliOperator, newSQLi)
+	plugins.RegisterOperator(xssOperator, newXSS)
 	plugins.RegisterOperator(gateOperator, newGateRule)
 	plugins.RegisterOperator(keepOperator, newKeeper)
 	for _, name := range apart() {
@@ -95,14 +99,24 @@ func newMatcher(options plugintypes.OperatorOptions) (plugintypes.Operator, erro
 // Evaluate implements plugintypes.Operator.
 func (m *matcher) Evaluate(tx plugintypes.TransactionState, value string) bool {
 	var meter *rx.Meter
-	if in := m.root.inspection(tx); in != nil {
+	in := m.root.inspection(tx)
+	if in != nil {
 		meter = in.meter
+		if in.stopped {
+			return false
+		}
+		meter.Spend(evaluateWork)
 	}
-	if !m.pattern.Match(value, meter) {
+	matches := m.pattern.Match(value, meter)
+	if meter != nil && meter.Exhausted() {
+		in.stop()
+		return false // the request is refused in any case
+	}
+	if !matches {
 		return false
 	}
-	if meter != nil && meter.Exhausted() {
-		return false // the request is refused in any case
+	if meter != nil {
+		meter.Spend(matchWork)
 	}
 	if tx.Capturing() {
 		if meter != nil {
@@ -121,8 +135,55 @@ func (m *matcher) Evaluate(tx plugintypes.TransactionState, value string) bool {
 	return true
 }
 
+// A detector is @detectSQLi or @detectXSS, which charge for what they do.
+type detector struct {
+	root *root
+	find func(value string, m *rx.Meter) (found bool, what string)
+}
+
+func newSQLi(options plugintypes.OperatorOptions) (plugintypes.Operator, error) {
+	root, err := rootOf(options)
+	return &detector{root, gate.DetectSQLi}, err
+}
+
+func newXSS(options plugintypes.OperatorOptions) (plugintypes.Operator, error) {
+	root, err := rootOf(options)
+	return &detector{root, func(v string, m *rx.Meter) (bool, string) { return gate.DetectXSS(v, m), "" }}, err
+}
+
+// Evaluate implements plugintypes.Operator.
+func (d *detector) Evaluate(tx plugintypes.TransactionState, value string) bool {
+	var meter *rx.Meter
+	in := d.root.inspection(tx)
+	if in != nil {
+		if in.stopped {
+			return false
+		}
+		meter = in.meter
+		meter.Spend(evaluateWork)
+	}
+	found, what := d.find(value, meter)
+	if in.exhausted() {
+		in.stop()
+		return false // the request is refused in any case
+	}
+	if !found {
+		return false
+	}
+	if in != nil {
+		meter.Spend(matchWork)
+	}
+	if what != "" {
+		tx.CaptureField(0, what)
+	}
+	return true
+}
+
+// evaluateWork is what the engine does around each call of an operator.
+const evaluateWork = 100
+
 // captureWork is what package regexp costs for each byte, in a meter's units.
-const captureWork = 40
+const captureWork = 100
 
 // A gateRule is the first rule of a phase. It leaves out those of the phase that can do nothing, and holds
 // if that is all of them.

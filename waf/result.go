@@ -26,6 +26,8 @@ type Result struct {
 	Status int
 	// Cause is the id of the rule that decided, which is 949110 when it was the score; 0 if none did.
 	Cause int
+	// Limit is the limit that the request goes over, one of the Limit constants; "" if it goes over none.
+	Limit string
 	// Score is the inbound anomaly score.
 	Score int
 	// Matches are the detections, at most 64, one for each rule and place.
@@ -64,8 +66,7 @@ func (b *Blocked) Error() string {
 func (b *Blocked) HTTPStatus() int { return b.Status }
 
 // A Failure is the error given to Options.Deny for a request that could not be inspected: its body
-// could not be read or the engine itself failed, which is a refusal in every mode, or the body is longer
-// than is inspected, which is one in block mode.
+// could not be read or the engine itself failed. It is a refusal in every mode.
 type Failure struct {
 	Reason string
 	Status int

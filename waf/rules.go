@@ -253,6 +253,10 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 	if err := own("setup.conf"); err != nil {
 		return rs, err
 	}
+	limits := c.bounds()
+	// Rules 200004 and 200005 refuse what goes over the arguments, since Coraza drops the rest, and 200002 what is
+	// nested more deeply.
+	fmt.Fprintf(&b, "SecArgumentsLimit %d\nSecRequestBodyJsonDepthLimit %d\n", limits.values, limits.depth)
 	fmt.Fprintf(&b, "SecAction \"id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
 		"setvar:tx.detection_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d\"\n",
 		c.Paranoia, c.Paranoia, c.Threshold)

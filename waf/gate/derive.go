@@ -122,6 +122,9 @@ func (j *Judgement) derive(d *derivation, text string) {
 	if j.hits[d.link] {
 		return
 	}
+	if !spend(j.meter, len(text)*captureWork) {
+		return
+	}
 	captures := d.captures(text)
 	for _, s := range d.sets {
 		key := strings.ToLower(fillCaptures(s.key, captures))

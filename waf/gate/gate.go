@@ -35,6 +35,8 @@ type Options struct {
 	// it, and finds it again by the value's name and its place among the others, which is another one at each
 	// look. Rules with equal transformations took one value of a repeated name for another. Optional.
 	Apart []string
+	// SQLi and XSS are those of the operators that take the places of @detectSQLi and @detectXSS.
+	SQLi, XSS string
 	// KeepLogs keeps what rules say for a log, which the engine would work out at every match.
 	KeepLogs bool
 	// Patterns shares what is compiled with other gates. Optional.
@@ -56,9 +58,10 @@ type Gate struct {
 // A judged is a rule as far as the gate is concerned.
 type judged struct {
 	rule       *rule
-	accompany  bool       // it runs with any other
-	narrows    bool       // all it does is to keep others from running or reading
-	first      int        // the number of its first link
+	accompany  bool // it runs with any other
+	narrows    bool // all it does is to keep others from running or reading
+	first      int  // the number of its first link
+	reads      []reading
 	decisive   []int      // links without which it does nothing that anybody sees
 	conditions []*dynamic // of its links that read what other rules set
 }
@@ -120,6 +123,7 @@ type builder struct {
 	// derivations are those that begin at a link.
 	derivations map[*link]*derivation
 	sources     [3]map[string]*source
+	sizes       map[string]*source // what is only measured
 	groups      []*group
 	apart       int // how many links have been written apart
 }
@@ -129,7 +133,7 @@ func newBuilder(rules []*rule, consts *constants, opts Options) *builder {
 		opts: opts, consts: consts, rules: rules, patterns: opts.Patterns,
 		transforms: transforms(opts.BestFit), byRule: map[*rule]*judged{},
 		sources:     [3]map[string]*source{{}, {}, {}},
-		derivations: map[*link]*derivation{}, removed: map[int]bool{}, opaque: map[int]bool{},
+		derivations: map[*link]*derivation{}, sizes: map[string]*source{}, removed: map[int]bool{}, opaque: map[int]bool{},
 		fewer: map[variables.RuleVariable]bool{}, changing: map[variables.RuleVariable]bool{},
 	}
 	b.foreign = slices.ContainsFunc(rules, dependsOnFailures)
@@ -225,7 +229,7 @@ func (b *builder) build(g *Gate) error {
 		if len(r.links) == 0 {
 			continue
 		}
-		j := &judged{rule: r, first: n, accompany: b.opts.Accompanies(r.id), narrows: r.narrows()}
+		j := &judged{rule: r, first: n, accompany: b.opts.Accompanies(r.id), narrows: r.narrows(), reads: b.readings(r)}
 		n += len(r.links)
 		b.judged = append(b.judged, j)
 		b.byRule[r] = j

@@ -226,6 +226,9 @@ func excepted(except []exception, key string) bool {
 
 // value tests one value, and what transformations make of it.
 func (j *Judgement) value(g *group, key, v string) {
+	if !j.begin(v) {
+		return
+	}
 	j.seen = j.seen[:0]
 	has := maskFor(v)
 	plain := (has|always)&g.touches == 0
@@ -234,7 +237,9 @@ func (j *Judgement) value(g *group, key, v string) {
 		out := v
 		if !plain {
 			if i > 0 {
-				out, has = j.make(n)
+				if out, has = j.make(n); j.meter.Exhausted() {
+					return
+				}
 			}
 			j.outs[i], j.masks[i] = out, has
 		}
@@ -260,7 +265,9 @@ func (j *Judgement) make(n *node) (string, mask) {
 			return j.outs[twin.node], j.masks[twin.node]
 		}
 	}
-	j.meter.Spend(len(from))
+	if !spend(j.meter, stepCost(n, from, has)) {
+		return from, has
+	}
 	to := n.do(from)
 	if to == from {
 		return from, has

@@ -18,9 +18,6 @@ import (
 // before it is negated; once the meter is exhausted it may say anything.
 type predicate func(value string, m *rx.Meter) bool
 
-// injectionWork is what one byte costs libinjection, in a Meter's units.
-const injectionWork = 12
-
 // predicateFor is the predicate of an operator, or nil if it is not known. Arg has its constants filled
 // in and no other macros.
 func predicateFor(name, arg string) predicate {
@@ -52,25 +49,34 @@ func predicateFor(name, arg string) predicate {
 }
 
 func detectSQLi(v string, m *rx.Meter) bool {
-	if isOneToken(v) {
-		return false
-	}
-	m.Spend(len(v) * injectionWork)
-	if m.Exhausted() {
-		return true
-	}
-	found, _ := libinjection.IsSQLi(v)
+	found, _ := DetectSQLi(v, m)
 	return found
 }
 
-func detectXSS(v string, m *rx.Meter) bool {
+// DetectSQLi says what @detectSQLi says, and what it found. Once the meter is exhausted it says anything.
+func DetectSQLi(v string, m *rx.Meter) (found bool, fingerprint string) {
+	if isOneToken(v) {
+		return false, ""
+	}
+	if m != nil && !spend(m, sqliWork(v)) {
+		return true, ""
+	}
+	return libinjection.IsSQLi(v)
+}
+
+func detectXSS(v string, m *rx.Meter) bool { return DetectXSS(v, m) }
+
+// DetectXSS says what @detectXSS says. Once the meter is exhausted it says anything.
+func DetectXSS(v string, m *rx.Meter) bool {
 	// A tag, a comment and a document type begin with one of these, and an attribute's value with the other.
 	// libinjection finds an attack in nothing else.
 	if strings.IndexByte(v, '<') < 0 && strings.IndexByte(v, '=') < 0 {
 		return false
 	}
-	m.Spend(len(v) * injectionWork)
-	return m.Exhausted() || libinjection.IsXSS(v)
+	if m != nil && !spend(m, xssWork(v)) {
+		return true
+	}
+	return libinjection.IsXSS(v)
 }
 
 // isOneToken reports texts that SQL reads as one word or one number. The shortest phrase of which

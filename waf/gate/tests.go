@@ -200,6 +200,7 @@ type group struct {
 type node struct {
 	parent int
 	transform
+	work   int    // of the transformation, for each byte
 	twins  []twin // the nodes before it that make the same of other texts, which are often equal
 	united []use  // tested only where the union matches
 	alone  []use
@@ -330,7 +331,7 @@ func (g *group) child(parent int, t transform) int {
 			return i
 		}
 	}
-	n := node{parent: parent, transform: t}
+	n := node{parent: parent, transform: t, work: stepWorkOf(t.name)}
 	for i := range g.nodes {
 		if i > 0 && g.nodes[i].name == t.name {
 			n.twins = append(n.twins, twin{i, g.nodes[i].parent})

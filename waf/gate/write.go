@@ -103,6 +103,12 @@ func (b *builder) operator(l *link) string {
 			name = b.opts.Matcher
 		}
 	}
+	switch {
+	case strings.EqualFold(name, "detectSQLi") && b.opts.SQLi != "":
+		name = b.opts.SQLi
+	case strings.EqualFold(name, "detectXSS") && b.opts.XSS != "":
+		name = b.opts.XSS
+	}
 	if filled, ok := b.argument(l); ok && filled == strings.TrimSpace(filled) && filled != "" {
 		arg = filled
 	}

@@ -96,6 +96,7 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	c.checkTokens(d)
 	c.checkWAF(d)
+	d.section("waf_budget", c.WAFBudget)
 	for name, limit := range c.Limits {
 		d.section("limits."+name, limit)
 	}

@@ -35,6 +35,8 @@ type Config struct {
 	Secret string `yaml:"secret"`
 	// WAF is what every route's engine starts from: a mode ("block", "count", "off") or a mapping.
 	WAF waf.Config `yaml:"waf"`
+	// WAFBudget bounds what the engines of all routes do together, and for each client.
+	WAFBudget waf.BudgetConfig `yaml:"waf_budget"`
 	// Limits are the rate limits that routes name.
 	Limits map[string]ratelimit.Config `yaml:"limits"`
 	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required.

@@ -61,7 +61,8 @@ type Verdict struct{ Guard, Verdict string }
 // A WAFRecord is what the WAF found.
 type WAFRecord struct {
 	Mode    string // "block", "count", "off"
-	Verdict string // "pass", "block", "count", "error"
+	Verdict string // "pass", "block", "count", "limit"
+	Limit   string // the limit that the request goes over, if any
 	Score   int
 	Rules   []int
 	Matches []WAFMatch

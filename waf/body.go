@@ -30,6 +30,8 @@ type body struct {
 	off  int
 	rest io.ReadCloser // what was not inspected
 	pool *sync.Pool
+	turn turn
+	held int64 // of the turn's memory
 }
 
 // Read implements io.Reader.
@@ -83,18 +85,27 @@ func (b *body) release() {
 		b.pool.Put(b.buf)
 	}
 	b.buf = nil
+	b.turn.free(b.held)
+	b.held = 0
 }
 
 // bytes is what was read for inspection.
 func (b *body) bytes() []byte { return *b.buf }
 
 // readBody reads up to limit bytes of src. It reports whether there was more than that.
-func readBody(src io.ReadCloser, limit int, pool *sync.Pool) (b *body, more bool, err error) {
+func readBody(src io.ReadCloser, limit int, pool *sync.Pool, t turn) (b *body, more bool, err error) {
 	buf := pool.Get().(*[]byte)
-	b = &body{buf: buf, pool: pool}
+	b = &body{buf: buf, pool: pool, turn: t}
 	for {
 		if len(*buf) == cap(*buf) {
-			*buf = append(*buf, 0)[:len(*buf)]
+			// The first buffer is free: a request costs about as much without a body.
+			grown := make([]byte, len(*buf), min(2*cap(*buf), limit+1))
+			if !t.hold(int64(cap(grown)) - b.held) {
+				b.rest = src
+				return b, false, noMemory()
+			}
+			b.held = int64(cap(grown))
+			*buf = append(grown[:0], *buf...)
 		}
 		// One byte over the limit tells a body that ends there from one that goes on.
 		room := (*buf)[len(*buf):min(cap(*buf), limit+1)]
@@ -113,7 +124,10 @@ func readBody(src io.ReadCloser, limit int, pool *sync.Pool) (b *body, more bool
 }
 
 // readFailure is the refusal of a request whose body could not be read.
-func readFailure(ctx context.Context, err error) *Failure {
+func readFailure(ctx context.Context, err error) error {
+	if limited, ok := errors.AsType[*Limited](err); ok {
+		return limited
+	}
 	f := &Failure{Reason: "request body could not be read", Status: http.StatusBadRequest, Err: err}
 	var own interface{ HTTPStatus() int }
 	var tooLong *http.MaxBytesError

@@ -53,6 +53,7 @@ type verdict struct {
 	location  string
 	body      *body // nil if the request's own is to be used
 	work      int   // units of the meter
+	turn      turn
 }
 
 // request is r with the body that was read put back in front of what was not.
@@ -72,9 +73,22 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 		// A fault in the engine must neither let the request pass nor end the process.
 		if p := recover(); p != nil {
 			v.location, v.drop = "", false
+			v.turn.end(0)
 			v.err = &Failure{Reason: "engine failed", Status: http.StatusInternalServerError, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
+	var limited *Limited
+	if v.turn, limited = e.opts.Budget.enter(e.clientIP(r)); limited != nil {
+		v.inspected = true
+		e.over(limited, &v)
+		return v
+	}
+	if err := v.turn.begin(r.Context()); err != nil {
+		v.turn.end(0)
+		v.inspected = true
+		e.cannot(readFailure(r.Context(), err), &v)
+		return v
+	}
 	opts := experimental.Options{Context: r.Context()}
 	if e.opts.RequestID != nil {
 		opts.ID = e.opts.RequestID(r)
@@ -87,6 +101,7 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 	in := e.begin(tx)
 	e.run(tx, in, r, &v)
 	e.end(in, &v)
+	v.turn.end(min(v.work, e.bounds.work))
 	v.inspected = true
 	v.result.collect(tx, tx)
 	// Close gives the transaction back to Coraza's pool. After a panic it is not reached: what is in
@@ -117,7 +132,7 @@ func (e *Engine) run(tx transaction, in *inspection, r *http.Request, v *verdict
 	}
 	if hasBody {
 		if err := e.inspectBody(tx, in, r, media, v); err != nil {
-			v.err = err
+			e.cannot(err, v)
 			return
 		}
 	}

@@ -30,6 +30,8 @@ type Options struct {
 	ClientIP func(*http.Request) netip.Addr
 	// Patterns shares compiled expressions with other engines. Without it the engine has its own.
 	Patterns *Patterns
+	// Budget bounds what engines do together, and for each client. Without it only each request is bounded.
+	Budget *Budget
 	// RequestID identifies the request to the engine. Without it the engine makes an id of its own.
 	RequestID func(*http.Request) string
 }

@@ -22,9 +22,13 @@ func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, me
 	if !e.partial && kind != kindOther && r.ContentLength > int64(limit) {
 		return e.longer(tx, v)
 	}
-	b, more, err := readBody(r.Body, limit, e.buffers)
+	v.turn.pause()
+	b, more, err := readBody(r.Body, limit, e.buffers, v.turn)
 	v.body = b
 	if err != nil {
+		return readFailure(r.Context(), err)
+	}
+	if err := v.turn.begin(r.Context()); err != nil {
 		return readFailure(r.Context(), err)
 	}
 	inspected := b.bytes()

@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"errors"
 	"math"
 
 	"gatehouse/waf/gate"
@@ -38,6 +39,15 @@ func (e *Engine) over(l *Limited, v *verdict) {
 	if e.mode != ModeCount {
 		v.err = l
 	}
+}
+
+// cannot is for a request that cannot be inspected.
+func (e *Engine) cannot(err error, v *verdict) {
+	if limited, ok := errors.AsType[*Limited](err); ok && limited.Limit != LimitBody {
+		e.over(limited, v)
+		return
+	}
+	v.err = err
 }
 
 // quiet judges a request before any rule runs, and reports that none of them can do anything, so that the

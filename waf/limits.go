@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -52,12 +53,11 @@ const workTime = time.Nanosecond
 
 // The names of Limited.Limit, which are labels of a metric.
 const (
-	LimitBody    = "body"    // more bytes than are inspected: 413
-	LimitWork    = "work"    // more work than a request may be: 413
-	LimitClient  = "client"  // the client has had more work done than it may: 429
-	LimitBusy    = "busy"    // too much to inspect at once: 503
-	LimitMemory  = "memory"  // too many bytes of bodies at once: 503
-	LimitWaiting = "waiting" // too many requests wait already: 503
+	LimitBody   = "body"   // more bytes than are inspected: 413
+	LimitWork   = "work"   // more work than a request may be: 413
+	LimitClient = "client" // the client has had more work done than it may: 429
+	LimitBusy   = "busy"   // too much to inspect at once: 503
+	LimitMemory = "memory" // too many bytes of bodies at once: 503
 )
 
 // A Limited is the error given to Options.Deny for a request that goes over a limit. Count mode passes a request that
@@ -83,6 +83,13 @@ func (l *Limited) reason() string {
 		return "too many request bodies are held at once"
 	default:
 		return "too many requests are inspected at once"
+	}
+}
+
+// Header adds when to try again.
+func (l *Limited) Header(h http.Header) {
+	if l.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((l.RetryAfter+time.Second-1)/time.Second)))
 	}
 }
 
@@ -167,17 +174,7 @@ func (l *Limits) validate(report func(field, msg string)) {
 }
 
 func parseWork(s string) (time.Duration, error) {
-	if s == "" {
-		return defaultWorkTime, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a time (want one such as 40ms)", s)
-	}
-	if d < minWorkTime || d > maxWorkTime {
-		return 0, fmt.Errorf("%q is out of range (want 1ms to 10s)", s)
-	}
-	return d, nil
+	return parseSpan(s, defaultWorkTime, minWorkTime, maxWorkTime)
 }
 
 // bounds is what c says in numbers. Validate has seen it.

@@ -53,6 +53,7 @@ type assembled struct {
 // parts are what the next generation takes over when it is configured alike, by digest.
 type parts struct {
 	engines    shelf[*waf.Engine]
+	budgets    shelf[*waf.Budget]
 	limiters   shelf[*ratelimit.Limiter]
 	pools      shelf[*upstream.Pool]
 	providers  shelf[*authn.Provider]
@@ -71,7 +72,7 @@ type parts struct {
 
 func newParts() *parts {
 	return &parts{
-		engines: shelf[*waf.Engine]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
+		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
 		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, patterns: &waf.Patterns{},
 	}
@@ -80,6 +81,7 @@ func newParts() *parts {
 // release gives up what this generation held. Parts that no generation holds any more are closed.
 func (p *parts) release() {
 	p.engines.release()
+	p.budgets.release()
 	p.limiters.release()
 	p.pools.release()
 	p.providers.release()
@@ -426,10 +428,17 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	if cfg.Mode == waf.ModeOff {
 		return nil, nil
 	}
-	engine, err := a.parts.engines.take(cfg.Digest(), a.prev.engines, func() (*waf.Engine, error) {
+	shared := digest(a.cfg.WAFBudget)
+	budget, err := a.parts.budgets.take(shared, a.prev.budgets, func() (*waf.Budget, error) {
+		return waf.NewBudget(a.cfg.WAFBudget)
+	}, nil)
+	if err != nil {
+		return nil, at("waf_budget", err)
+	}
+	engine, err := a.parts.engines.take(cfg.Digest()+" "+shared, a.prev.engines, func() (*waf.Engine, error) {
 		return waf.New(cfg, waf.Options{
 			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF,
-			Patterns: a.parts.patterns,
+			Patterns: a.parts.patterns, Budget: budget,
 		})
 	}, func(e *waf.Engine) { a.observer.failed("closing a WAF engine", e.Close()) })
 	if err != nil {
@@ -440,7 +449,7 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 
 func recordWAF(ctx context.Context, r waf.Result) {
 	event := proxy.EventFrom(ctx)
-	record := proxy.WAFRecord{Mode: r.Mode, Verdict: wafVerdict(r), Score: r.Score}
+	record := proxy.WAFRecord{Mode: r.Mode, Verdict: wafVerdict(r), Score: r.Score, Limit: r.Limit}
 	for _, m := range r.Matches {
 		if !slices.Contains(record.Rules, m.RuleID) {
 			record.Rules = append(record.Rules, m.RuleID)
@@ -457,6 +466,8 @@ func wafVerdict(r waf.Result) string {
 	switch {
 	case r.Blocked:
 		return "block"
+	case r.Limit != "" && r.Mode == waf.ModeBlock:
+		return "limit"
 	case r.Status != 0:
 		return "count"
 	default:

@@ -42,6 +42,7 @@ type metrics struct {
 	sent        *prometheus.CounterVec
 	waf         *prometheus.CounterVec
 	wafRules    *prometheus.CounterVec
+	wafLimited  *prometheus.CounterVec
 	limits      *prometheus.CounterVec
 	upstream    *prometheus.HistogramVec
 	logins      *prometheus.CounterVec
@@ -86,6 +87,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		sent:        counter("sent_bytes_total", "Bytes of response bodies.", "route"),
 		waf:         counter("waf_requests_total", "Requests that the WAF inspected.", "route", "verdict"),
 		wafRules:    counter("waf_rule_matches_total", "Matches of WAF rules.", "rule"),
+		wafLimited:  counter("waf_limited_total", "Requests over a limit of the WAF.", "route", "limit"),
 		limits:      counter("limit_decisions_total", "Decisions of limits.", "limit", "verdict"),
 		upstream:    seconds("upstream_first_byte_seconds", "From forwarding a request to the first byte of its answer.", "upstream"),
 		logins:      counter("login_events_total", "Sign-ins, refreshes, sign-outs and their failures.", "event"),
@@ -102,7 +104,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 	}
 	registry.MustRegister(
-		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafRules, m.limits, m.upstream, m.logins,
+		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
 		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.fleet, m.fleetEvents,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -136,6 +138,9 @@ func (o *observer) count(e *proxy.Event) {
 	}
 	if e.WAF.Verdict != "" {
 		m.waf.WithLabelValues(route, e.WAF.Verdict).Inc()
+	}
+	if e.WAF.Limit != "" {
+		m.wafLimited.WithLabelValues(route, e.WAF.Limit).Inc()
 	}
 	for _, id := range e.WAF.Rules {
 		m.wafRules.WithLabelValues(strconv.Itoa(id)).Inc()
@@ -234,6 +239,9 @@ func verdictAttr(verdicts []proxy.Verdict) slog.Attr {
 
 func wafAttr(w *proxy.WAFRecord) slog.Attr {
 	group := []slog.Attr{slog.String("mode", w.Mode), slog.String("verdict", w.Verdict), slog.Int("score", w.Score)}
+	if w.Limit != "" {
+		group = append(group, slog.String("limit", w.Limit))
+	}
 	if len(w.Rules) > 0 {
 		group = append(group, slog.Any("rules", w.Rules))
 		matches := make([]map[string]any, len(w.Matches))

@@ -29,7 +29,7 @@ func fullEvent() *proxy.Event {
 		Host: "app.test", Path: "/a%20b", UserAgent: "line one\nline \"two\" \xff",
 		Peer: netip.MustParseAddr("10.0.0.1"), ClientIP: netip.MustParseAddr("192.0.2.1"),
 		Status: 502, BytesIn: 3, BytesOut: 5, Duration: 1234567 * time.Nanosecond, Subject: "alice", Session: "s1",
-		WAF: proxy.WAFRecord{Mode: "block", Verdict: "block", Score: 10, Rules: []int{942100}, Matches: []proxy.WAFMatch{
+		WAF: proxy.WAFRecord{Limit: "work", Mode: "block", Verdict: "block", Score: 10, Rules: []int{942100}, Matches: []proxy.WAFMatch{
 			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "id", Severity: 5},
 			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "q", Severity: 5},
 		}},

@@ -1,0 +1,330 @@
+package waf
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// BudgetConfig bounds what all engines of a process do together. The zero value has the defaults.
+type BudgetConfig struct {
+	// Client is how much of a core may be busy with the requests of one client in the long run, in percent; default
+	// 25. A client is an IPv4 address or the /64 of an IPv6 address. One that goes over it gets 429.
+	Client int `yaml:"client"`
+	// Burst is how long a core may be busy with the requests of a client that has been quiet; default "2s".
+	Burst string `yaml:"burst"`
+	// Concurrent is how many requests are inspected at once; default as many as there are cores. The others wait.
+	Concurrent int `yaml:"concurrent"`
+	// Wait is how long they wait at the most before they get 503; default "1s".
+	Wait string `yaml:"wait"`
+	// Memory is how much of request bodies is held at once, for inspection and until the application has read it;
+	// default "256MiB". A client may have a quarter of it. What goes over it gets 503.
+	Memory string `yaml:"memory"`
+}
+
+const (
+	// A page of fifty small requests costs a core some 5 ms: a quarter of a core is fifty such pages a second, from
+	// one address.
+	defaultClientShare = 25
+	maxClientShare     = 100_000
+	defaultClientBurst = 2 * time.Second
+	maxConcurrent      = 1024
+	defaultWait        = time.Second
+	maxWait            = 30 * time.Second
+	defaultMemory      = 256 << 20
+	minMemory          = 1 << 20
+	maxMemory          = 1 << 40
+
+	// clientTurns and allTurns are how many requests may wait or be inspected, of one client and in all, for each one
+	// that is inspected at once. Sixty-four that take the longest, 40 ms, wait for 2.6 s, which nobody does.
+	clientTurns = 8
+	allTurns    = 64
+	// clientMemory is the part of the memory that a client may have.
+	clientMemory = 4
+	// maxClients bounds the table at about 4 MB.
+	maxClients    = 32 << 10
+	clientShards  = 16
+	clientSample  = 16
+	clientNetwork = 64 // RFC 6177: what one customer has at least
+	// requestWork is what any request costs beside what the meter counts.
+	requestWork = 50_000
+	// busyRetry is when to try again where that is not known.
+	busyRetry = time.Second
+)
+
+// Validate reports everything that is wrong with c.
+func (c BudgetConfig) Validate(report func(field, msg string)) {
+	if c.Client < 0 || c.Client > maxClientShare {
+		report("client", fmt.Sprintf("%d is out of range (want 1 to %d percent of a core)", c.Client, maxClientShare))
+	}
+	if _, err := parseSpan(c.Burst, defaultClientBurst, 100*time.Millisecond, time.Hour); err != nil {
+		report("burst", err.Error())
+	}
+	if c.Concurrent < 0 || c.Concurrent > maxConcurrent {
+		report("concurrent", fmt.Sprintf("%d is out of range (want 1 to %d)", c.Concurrent, maxConcurrent))
+	}
+	if _, err := parseSpan(c.Wait, defaultWait, time.Millisecond, maxWait); err != nil {
+		report("wait", err.Error())
+	}
+	if _, err := parseMemory(c.Memory); err != nil {
+		report("memory", err.Error())
+	}
+}
+
+// parseSpan reads a time between two others; def is that of the empty text.
+func parseSpan(s string, def, low, high time.Duration) (time.Duration, error) {
+	if s == "" {
+		return def, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a time (want one such as %s)", s, def)
+	}
+	if d < low || d > high {
+		return 0, fmt.Errorf("%q is out of range (want %s to %s)", s, low, high)
+	}
+	return d, nil
+}
+
+func parseMemory(s string) (int64, error) {
+	if s == "" {
+		return defaultMemory, nil
+	}
+	n, err := parseSize(s)
+	if err == nil && (n < minMemory || n > maxMemory) {
+		err = fmt.Errorf("%q is out of range (want 1MiB to 1024GiB)", s)
+	}
+	return n, err
+}
+
+// A Budget is what engines share: turns, the memory of bodies, and what each client has had. It holds at most 32,768
+// clients, starts no goroutine, and is safe for concurrent use.
+type Budget struct {
+	share   float64       // of a core, for each client
+	window  time.Duration // in which a burst comes back
+	wait    time.Duration
+	turns   chan struct{}
+	queued  atomic.Int64
+	memory  atomic.Int64 // left
+	most    int64        // memory of one client
+	begun   time.Time
+	now     func() time.Time
+	seed    maphash.Seed
+	clients [clientShards]clientShard
+}
+
+// NewBudget returns a budget of which nothing is used. The error names what is wrong with c.
+func NewBudget(c BudgetConfig) (*Budget, error) {
+	var wrong error
+	c.Validate(func(field, msg string) { wrong = cmp.Or(wrong, fmt.Errorf("waf budget: %s: %s", field, msg)) })
+	if wrong != nil {
+		return nil, wrong
+	}
+	burst, _ := parseSpan(c.Burst, defaultClientBurst, 0, maxWait*1000) // Validate has seen them
+	wait, _ := parseSpan(c.Wait, defaultWait, 0, maxWait)
+	memory, _ := parseMemory(c.Memory)
+	b := &Budget{
+		share: float64(cmp.Or(c.Client, defaultClientShare)) / 100,
+		wait:  wait,
+		turns: make(chan struct{}, cmp.Or(c.Concurrent, runtime.GOMAXPROCS(0))),
+		most:  memory / clientMemory,
+		now:   time.Now,
+		seed:  maphash.MakeSeed(),
+	}
+	b.window = time.Duration(float64(burst) / b.share)
+	b.begun = b.now()
+	b.memory.Store(memory)
+	for i := range b.clients {
+		b.clients[i].index = map[netip.Addr]*client{}
+	}
+	return b, nil
+}
+
+// A clientShard is a part of the clients.
+type clientShard struct {
+	mu    sync.Mutex
+	index map[netip.Addr]*client
+	_     [64]byte
+}
+
+// A client is what one has had, guarded by its shard's lock.
+type client struct {
+	full  time.Duration // since the budget began: when its bucket will be full again
+	turns int           // requests that wait or are inspected
+	held  int64         // bytes of bodies
+}
+
+// clientOf is the network whose requests are counted together. Requests without an address are one client.
+func clientOf(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap()
+	if addr.Is6() {
+		if prefix, err := addr.WithZone("").Prefix(clientNetwork); err == nil {
+			return prefix.Addr()
+		}
+	}
+	return addr
+}
+
+func (b *Budget) shard(key netip.Addr) *clientShard {
+	return &b.clients[maphash.Comparable(b.seed, key)%clientShards]
+}
+
+// ofLocked returns the client of a key, and forgets another one if there are too many: of a sample the one that has had
+// least, and none that is being served. The caller holds the lock.
+func (s *clientShard) ofLocked(key netip.Addr) *client {
+	c := s.index[key]
+	if c != nil {
+		return c
+	}
+	if len(s.index) >= maxClients/clientShards {
+		var least *client
+		var leastKey netip.Addr
+		seen := 0
+		for k, other := range s.index { // in no order
+			if other.turns == 0 && other.held == 0 && (least == nil || other.full < least.full) {
+				least, leastKey = other, k
+			}
+			if seen++; seen == clientSample && least != nil {
+				break
+			}
+		}
+		if least != nil {
+			delete(s.index, leastKey)
+		}
+	}
+	c = &client{}
+	s.index[key] = c
+	return c
+}
+
+// A turn is one request's part of a budget. The zero turn has no limits.
+type turn struct {
+	budget  *Budget
+	key     netip.Addr
+	entered bool
+	holds   bool // a place
+}
+
+// enter lets a client in, or says which limit it is over.
+func (b *Budget) enter(addr netip.Addr) (turn, *Limited) {
+	if b == nil {
+		return turn{}, nil
+	}
+	key := clientOf(addr)
+	now := b.now().Sub(b.begun)
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.ofLocked(key)
+	if over := c.full - now - b.window; over > 0 {
+		return turn{}, &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
+	}
+	if c.turns >= clientTurns*cap(b.turns) {
+		return turn{}, &Limited{Limit: LimitBusy, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}
+	}
+	c.turns++
+	return turn{budget: b, key: key, entered: true}, nil
+}
+
+// begin waits for a place among those that are inspected at once. The error is a *Limited, or the context's.
+func (t *turn) begin(ctx context.Context) error {
+	b := t.budget
+	if b == nil {
+		return nil
+	}
+	select {
+	case b.turns <- struct{}{}:
+		t.holds = true
+		return nil
+	default:
+	}
+	busy := &Limited{Limit: LimitBusy, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}
+	if b.queued.Add(1) > int64(allTurns*cap(b.turns)) {
+		b.queued.Add(-1)
+		return busy
+	}
+	defer b.queued.Add(-1)
+	timer := time.NewTimer(b.wait)
+	defer timer.Stop()
+	select {
+	case b.turns <- struct{}{}:
+		t.holds = true
+		return nil
+	case <-timer.C:
+		return busy
+	case <-ctx.Done():
+		return ctx.Err() //nolint:wrapcheck // the caller says what it is
+	}
+}
+
+// pause gives the place to another one, for as long as the client is waited for.
+func (t *turn) pause() {
+	if t.holds {
+		t.holds = false
+		<-t.budget.turns
+	}
+}
+
+// end ends the turn and charges the client for the work. It may be called more than once.
+func (t *turn) end(work int) {
+	t.pause()
+	b := t.budget
+	if b == nil || !t.entered {
+		return
+	}
+	t.entered = false
+	now := b.now().Sub(b.begun)
+	s := b.shard(t.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.ofLocked(t.key)
+	c.turns--
+	c.full = max(c.full, now) + time.Duration(float64(time.Duration(work+requestWork)*workTime)/b.share)
+}
+
+// hold takes memory for a body, and reports whether there was enough of it.
+func (t *turn) hold(n int64) bool {
+	b := t.budget
+	if b == nil {
+		return true
+	}
+	if b.memory.Add(-n) < 0 {
+		b.memory.Add(n)
+		return false
+	}
+	s := b.shard(t.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.ofLocked(t.key)
+	if c.held+n > b.most {
+		b.memory.Add(n)
+		return false
+	}
+	c.held += n
+	return true
+}
+
+// free gives memory back.
+func (t *turn) free(n int64) {
+	b := t.budget
+	if b == nil || n == 0 {
+		return
+	}
+	b.memory.Add(n)
+	s := b.shard(t.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ofLocked(t.key).held -= n
+}
+
+// noMemory is the refusal of a body for which there is no memory.
+func noMemory() *Limited {
+	return &Limited{Limit: LimitMemory, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}
+}

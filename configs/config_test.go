@@ -182,6 +182,11 @@ func TestMergeWAF(t *testing.T) {
 			waf.Config{Groups: []string{"sqli"}, Exclude: []waf.Exclusion{{Rule: 1}, {Rule: 2}}},
 			waf.Config{Mode: "block", Paranoia: 2, Groups: []string{"sqli"}, Exclude: []waf.Exclusion{{Rule: 1}, {Rule: 2}}},
 		},
+		{
+			"the group that reads answers adds",
+			waf.Config{Groups: []string{"leakages"}, ResponseLimit: "1MiB"},
+			waf.Config{Mode: "block", Paranoia: 2, Groups: []string{"core", "leakages"}, ResponseLimit: "1MiB", Exclude: top.Exclude},
+		},
 	} {
 		if diff := cmp.Diff(mergeWAF(top, tt.over), tt.want); diff != "" {
 			t.Errorf("%s (-got +want):\n%s", tt.name, diff)

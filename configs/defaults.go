@@ -188,6 +188,10 @@ func (c *Config) eachFile(f func(*string)) {
 	}
 }
 
+// answersGroup is the rule group that reads answers. Alone on a route it adds to the groups at the top: nobody
+// means to switch the others off, or all of them on, by asking for it.
+const answersGroup = "leakages"
+
 // mergeWAF returns what over says over top: single values replace, groups replace, exclusions add.
 func mergeWAF(top, over waf.Config) waf.Config {
 	merged := top
@@ -207,7 +211,11 @@ func mergeWAF(top, over waf.Config) waf.Config {
 		Nesting:   cmp.Or(over.Limits.Nesting, top.Limits.Nesting),
 		Work:      cmp.Or(over.Limits.Work, top.Limits.Work),
 	}
-	if len(over.Groups) > 0 {
+	merged.ResponseLimit = cmp.Or(over.ResponseLimit, top.ResponseLimit)
+	switch {
+	case slices.Equal(over.Groups, []string{answersGroup}):
+		merged.Groups = appendNew(top.Groups, over.Groups)
+	case len(over.Groups) > 0:
 		merged.Groups = over.Groups
 	}
 	merged.Exclude = appendNew(top.Exclude, over.Exclude)

@@ -45,7 +45,9 @@ type Config struct {
 	Paranoia int `yaml:"paranoia"`
 	// Threshold is the inbound anomaly score from which a request is refused; default 5.
 	Threshold int `yaml:"threshold"`
-	// Groups names the rule groups that run; empty means all request groups.
+	// Groups names the rule groups that run. If none that reads requests is named, all of them run.
+	// "leakages" reads answers, and so has them held back until their beginning is inspected: it runs only
+	// where it is named. Alone on a route, it adds to the groups at the top.
 	Groups []string `yaml:"groups"`
 	// BodyLimit is how much of a request body is inspected, whatever its type, such as "1MiB"; at least 1KiB and at
 	// most 64MiB. Limits can say otherwise for a type. Without it the types have the defaults of Limits, and a
@@ -57,6 +59,9 @@ type Config struct {
 	Oversize string `yaml:"oversize"`
 	// Limits bound what one request may have the engine do, by the type of its body.
 	Limits Limits `yaml:"limits"`
+	// ResponseLimit is how much of an answer the group leakages inspects and holds back until then, such as
+	// "256KiB"; default 128KiB, at least 1KiB and at most 1MiB. What comes after it passes unseen.
+	ResponseLimit string `yaml:"response_limit"`
 	// Exclude lists what is not to be inspected.
 	Exclude []Exclusion `yaml:"exclude"`
 }
@@ -77,6 +82,9 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("body_limit", err.Error())
 	}
 	c.Limits.validate(report)
+	if _, err := parseResponseLimit(c.ResponseLimit); err != nil {
+		report("response_limit", err.Error())
+	}
 	if !slices.Contains([]string{"", OversizeReject, OversizePartial}, c.Oversize) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
@@ -121,11 +129,17 @@ func (c Config) normal() Config {
 		c.BodyLimit = strconv.Itoa(n)
 	}
 	c.Groups = slices.Clone(c.Groups)
-	if len(c.Groups) == 0 {
-		c.Groups = groupNames()
+	if !slices.ContainsFunc(c.Groups, isRequestGroup) {
+		c.Groups = append(c.Groups, groupNames()...)
 	}
 	slices.Sort(c.Groups)
 	c.Groups = slices.Compact(c.Groups)
+	if n, err := parseResponseLimit(c.ResponseLimit); err == nil {
+		c.ResponseLimit = strconv.Itoa(n)
+	}
+	if !c.inspectsAnswers() {
+		c.ResponseLimit = ""
+	}
 	c.Exclude = slices.Clone(c.Exclude)
 	slices.SortFunc(c.Exclude, func(a, b Exclusion) int {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Target, b.Target))

@@ -23,12 +23,18 @@ func TestValidateReportsEverythingWrong(t *testing.T) {
 		Groups:    []string{"core", "sql", "leakages"},
 		BodyLimit: "1 MB",
 		Oversize:  "drop",
+
+		ResponseLimit: "100B",
 		Exclude: []Exclusion{
 			{},
 			{Rule: 942100, Group: "sqli"},
 			{Rule: 949110},
 			{Rule: 920340},
+			{Rule: 959100},
+			{Rule: 951110, Target: "body"},
 			{Rule: 951110},
+			{Group: "leakages", Target: "query.x"},
+			{Group: "leakages"},
 			{Group: "sql"},
 			{Rule: 942100, Target: "args.x"},
 			{Rule: 942100, Target: "query."},
@@ -39,25 +45,27 @@ func TestValidateReportsEverythingWrong(t *testing.T) {
 			{Rule: 190100, Target: "header.X-Rewrite-Url"},
 		},
 	})
-	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php)"
+	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php, leakages)"
 	want := []string{
 		`mode: unknown mode "on" (want block, count or off)`,
 		`paranoia: 5 is not a paranoia level (want 1 to 4)`,
 		`threshold: -1 is not a score (want 1 or more; 5 is one critical rule)`,
 		`body_limit: "1 MB" is not a size (want a number with B, KB, KiB, MB, MiB, GB or GiB, such as 1MiB)`,
+		`response_limit: "100B" is out of range (want 1KiB to 1MiB)`,
 		`oversize: unknown answer to a long body "drop" (want reject or partial)`,
 		`groups[1]: unknown group "sql" ` + accepted,
-		`groups[2]: group "leakages" inspects answers, which are passed on untouched ` + accepted,
 		`exclude[0]: says neither what rule nor what group (want one of them)`,
 		`exclude[1]: names both a rule and a group (want one of them)`,
 		`exclude[2].rule: no detection rule has the id 949110 (want one from an event, such as 942100)`,
 		`exclude[3].rule: no detection rule has the id 920340 (want one from an event, such as 942100)`,
-		`exclude[4].rule: no detection rule has the id 951110 (want one from an event, such as 942100)`,
-		`exclude[5].group: unknown group "sql" ` + accepted,
-		`exclude[6].target: unknown target "args.x" (want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME or body)`,
-		`exclude[7].target: name "" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
-		`exclude[8].target: name "x\" \"id:1" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
-		`exclude[9].target: name "x|ARGS" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[4].rule: no detection rule has the id 959100 (want one from an event, such as 942100)`,
+		`exclude[5].target: rules that read answers have no targets (want none)`,
+		`exclude[7].target: rules that read answers have no targets (want none)`,
+		`exclude[9].group: unknown group "sql" ` + accepted,
+		`exclude[10].target: unknown target "args.x" (want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME or body)`,
+		`exclude[11].target: name "" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[12].target: name "x\" \"id:1" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[13].target: name "x|ARGS" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("problems (-got +want)\n%s", diff)
@@ -107,6 +115,7 @@ func TestDigestIsThatOfTheEngine(t *testing.T) {
 		{},
 		{Mode: ModeBlock, Paranoia: 1, Threshold: 5, Oversize: OversizeReject, Limits: Limits{JSON: "256KiB", Values: 1000, Work: "0.04s"}},
 		{Groups: []string{"php", "sqli", "core", "linux", "posix", "windows", "known-bad-inputs", "php"}},
+		{ResponseLimit: "1MiB"}, // of answers that are not inspected
 	}
 	for i, c := range same {
 		if got, want := c.Digest(), same[0].Digest(); got != want {
@@ -119,6 +128,9 @@ func TestDigestIsThatOfTheEngine(t *testing.T) {
 		{Paranoia: 2},
 		{Threshold: 6},
 		{Groups: []string{"core"}},
+		{Groups: []string{"leakages"}},
+		{Groups: []string{"leakages"}, ResponseLimit: "1MiB"},
+		{Groups: []string{"core", "leakages"}},
 		{BodyLimit: "2MiB"},
 		{Limits: Limits{XML: "1KiB"}},
 		{Limits: Limits{Nesting: 8}},

@@ -15,7 +15,8 @@ import (
 // Wrap inspects a request's head and body before next sees it. In block mode a request that a rule
 // refuses, and one whose body is too long, goes to Options.Deny and never to next; in count mode it goes
 // on. In both, a request whose body cannot be read is refused (see Failure). Next reads the body byte for byte as it came. Answers
-// are not touched: next gets w itself. An engine that is off returns next.
+// are not touched, and next gets w itself, unless Config.Groups names the group that reads them (see
+// answers). An engine that is off returns next.
 //
 // The URI that is inspected is r.RequestURI: whoever changes r.URL before has to change both.
 func (e *Engine) Wrap(next http.Handler) http.Handler {
@@ -38,6 +39,8 @@ func (e *Engine) Wrap(next http.Handler) http.Handler {
 			w.Header().Set("Location", v.location)
 			w.Header().Set("Cache-Control", "no-store")
 			w.WriteHeader(v.result.Status)
+		case e.answers != nil:
+			e.answers.serve(w, v.request(r), next)
 		default:
 			next.ServeHTTP(w, v.request(r))
 		}

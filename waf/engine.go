@@ -21,10 +21,12 @@ import (
 // Options are an engine's ties to the program around it.
 type Options struct {
 	// Deny answers a request that is refused; required. The error is a *Blocked or a *Failure and has
-	// HTTPStatus.
+	// HTTPStatus. If a leak shows only after the head of an answer was sent, Deny is told all the same and
+	// the answer is broken off.
 	Deny func(http.ResponseWriter, *http.Request, error)
-	// OnResult is called once for each inspected request, before the request goes on or is refused, on
-	// the request's goroutine. Optional.
+	// OnResult is called once for each inspected request, before the request goes on or is refused, and
+	// once more for an answer that was inspected, when it is over or before it is refused; on the request's
+	// goroutine. Optional.
 	OnResult func(ctx context.Context, r Result)
 	// ClientIP is the client's address. Without it the address of the peer is taken.
 	ClientIP func(*http.Request) netip.Addr
@@ -45,6 +47,7 @@ type Engine struct {
 	opts    Options
 	waf     experimental.WAFWithOptions
 	gate    *gate.Gate // nil if every rule is to run
+	answers *answers   // nil if answers pass untouched
 	root    *root
 	buffers *sync.Pool // of *[]byte
 	close   func() error
@@ -124,15 +127,30 @@ func (e *Engine) load(cfg Config, how variant) error {
 	if err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
+	if err := e.compile(rules.text, how); err != nil {
+		return err
+	}
+	if cfg.inspectsAnswers() {
+		if e.answers, err = e.loadAnswers(cfg, how); err != nil {
+			return errors.Join(err, e.close())
+		}
+	}
+	// Compiling the patterns leaves about as much garbage as it leaves patterns. A front door may then
+	// idle for hours; give the memory back now.
+	debug.FreeOSMemory()
+	return nil
+}
+
+// compile makes the engine's rules of their text.
+func (e *Engine) compile(text string, how variant) error {
 	lists, err := crsFS()
 	if err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
 	e.root = &root{FS: lists, patterns: e.opts.Patterns.all(), requests: new(sync.Map)}
-	var text string
 	if how.arrange != nil {
-		text = how.arrange(rules.text)
-	} else if text, err = e.buildGate(rules.text, how.logs); err != nil {
+		text = how.arrange(text)
+	} else if text, err = e.buildGate(text, how.logs); err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
 	mode := "SecRuleEngine On\n"
@@ -157,9 +175,6 @@ func (e *Engine) load(cfg Config, how variant) error {
 	if c, ok := built.(io.Closer); ok {
 		e.close = sync.OnceValue(c.Close)
 	}
-	// Compiling the patterns leaves about as much garbage as it leaves patterns. A front door may then
-	// idle for hours; give the memory back now.
-	debug.FreeOSMemory()
 	return nil
 }
 
@@ -198,7 +213,11 @@ SecRule REQUEST_METHOD "@` + gateOperator + ` 2" "id:890002,phase:2,pass,nolog,t
 // Close gives back what the engine shares with others. Requests under way, and requests that still
 // arrive, are inspected as before. It may be called more than once.
 func (e *Engine) Close() error {
-	if err := e.close(); err != nil {
+	err := e.close()
+	if e.answers != nil {
+		err = errors.Join(err, e.answers.engine.close())
+	}
+	if err != nil {
 		return fmt.Errorf("waf: close: %w", err)
 	}
 	return nil

@@ -57,6 +57,8 @@ func (x Exclusion) validate(known map[int]crsRule, report func(field, msg string
 	}
 	if _, err := x.variables(); err != nil {
 		report("target", err.Error())
+	} else if x.Target != "" && (x.Group == responseGroup || isAnswerRule(x.Rule)) {
+		report("target", "rules that read answers have no targets (want none)")
 	}
 }
 
@@ -131,7 +133,7 @@ func (x Exclusion) covers(r crsRule) bool {
 	if x.Rule != 0 {
 		return x.Rule == r.id
 	}
-	for _, g := range groups() {
+	for _, g := range allGroups() {
 		if g.name == x.Group {
 			return g.has(r)
 		}

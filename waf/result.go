@@ -15,20 +15,23 @@ import (
 // of a thousand lines.
 const maxMatches = 64
 
-// A Result is what an engine found in one request. In count mode Blocked is false and Status and Cause
+// A Result is what an engine found in one request, or in the answer to one. In count mode Blocked is false and Status and Cause
 // say what block mode would have done.
 type Result struct {
 	// Mode is the engine's mode, "block" or "count".
 	Mode string
-	// Blocked says that the request was refused because of a rule.
+	// Answer says that this is about the answer, not about the request.
+	Answer bool
+	// Blocked says that the request was refused, or the answer kept back, because of a rule.
 	Blocked bool
 	// Status is the HTTP status of the refusal; 0 if nothing was to be refused.
 	Status int
-	// Cause is the id of the rule that decided, which is 949110 when it was the score; 0 if none did.
+	// Cause is the id of the rule that decided, which is 949110 when it was the score, and 959100 when it was
+	// that of the answer; 0 if none did.
 	Cause int
 	// Limit is the limit that the request goes over, one of the Limit constants; "" if it goes over none.
 	Limit string
-	// Score is the inbound anomaly score.
+	// Score is the anomaly score, of the request or of the answer.
 	Score int
 	// Matches are the detections, at most 64, one for each rule and place.
 	Matches []Match
@@ -51,9 +54,9 @@ type Match struct {
 	Severity int
 }
 
-// Blocked is the error given to Options.Deny for a request that a rule refuses.
+// Blocked is the error given to Options.Deny for a request that a rule refuses, or whose answer one keeps back.
 type Blocked struct {
-	RuleID int // the rule that decided; 949110 for the score
+	RuleID int // the rule that decided; 949110 for the score, 959100 for that of the answer
 	Status int
 }
 
@@ -66,7 +69,8 @@ func (b *Blocked) Error() string {
 func (b *Blocked) HTTPStatus() int { return b.Status }
 
 // A Failure is the error given to Options.Deny for a request that could not be inspected: its body
-// could not be read or the engine itself failed. It is a refusal in every mode.
+// could not be read or the engine itself failed, which is a refusal in every mode, or the answer cannot be read, which is
+// one in block mode.
 type Failure struct {
 	Reason string
 	Status int
@@ -92,7 +96,13 @@ func (f *Failure) HTTPStatus() int { return f.Status }
 const StatusClientGone = 499
 
 // scoreKeys are the variables in which the Core Rule Set adds up, one for each paranoia level.
-func scoreKeys() []string {
+func scoreKeys(answer bool) []string {
+	if answer {
+		return []string{
+			"outbound_anomaly_score_pl1", "outbound_anomaly_score_pl2",
+			"outbound_anomaly_score_pl3", "outbound_anomaly_score_pl4",
+		}
+	}
 	return []string{
 		"inbound_anomaly_score_pl1", "inbound_anomaly_score_pl2",
 		"inbound_anomaly_score_pl3", "inbound_anomaly_score_pl4",
@@ -102,7 +112,7 @@ func scoreKeys() []string {
 // collect fills r from what the transaction has found so far.
 func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionState) {
 	vars := state.Variables().TX()
-	for _, key := range scoreKeys() {
+	for _, key := range scoreKeys(r.Answer) {
 		for _, v := range vars.Get(key) {
 			n, _ := strconv.Atoi(v) // the set writes numbers; anything else counts nothing
 			r.Score += n

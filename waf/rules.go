@@ -60,14 +60,14 @@ func crsFiles() []string {
 
 // fileNumber is 942 of @owasp_crs/REQUEST-942-APPLICATION-ATTACK-SQLI.conf.
 func fileNumber(name string) string {
-	_, rest, _ := strings.Cut(name, "REQUEST-")
+	_, rest, _ := strings.Cut(name, "-") // behind REQUEST or RESPONSE
 	number, _, _ := strings.Cut(rest, "-")
 	return number
 }
 
 // hashRules writes the content of every rule file and list to w.
 func hashRules(w io.Writer) {
-	for _, name := range crsFiles() {
+	for _, name := range append(crsFiles(), answerFiles()...) {
 		b, _ := fs.ReadFile(coreruleset.FS, name)
 		_, _ = w.Write(b)
 	}
@@ -226,11 +226,13 @@ type ruleSet struct {
 func leftOut(id int) bool { return id == 920340 || id == 901340 }
 
 // isEvaluation has the rules that add up what others have found and decide.
-func isEvaluation(id int) bool { return id >= 949000 && id < 950000 }
+func isEvaluation(id int) bool { return id >= 949000 && id < 950000 || id >= 959000 && id < 960000 }
 
 // always are the files that every engine loads: initialisation, the blocking evaluation and the
 // exceptions that come with the set.
-func always(file string) bool { return file == "901" || file == "949" || file == "999" }
+func always(file string) bool {
+	return file == "901" || file == "949" || file == "959" || file == "999"
+}
 
 // loadRules builds the directives for c, whose defaults are written out, with extra before those of the
 // Core Rule Set.
@@ -310,7 +312,7 @@ func (rs *ruleSet) wants(c Config, r crsRule) bool {
 	if always(r.file) || r.id == 0 {
 		return true
 	}
-	return r.level <= c.Paranoia && slices.ContainsFunc(groups(), func(g group) bool {
+	return r.level <= c.Paranoia && slices.ContainsFunc(allGroups(), func(g group) bool {
 		return slices.Contains(c.Groups, g.name) && g.has(r)
 	})
 }
@@ -328,7 +330,7 @@ func detections(rules []crsRule) []crsRule {
 
 // isDetection reports whether the id is that of a rule that finds something.
 func isDetection(id int) bool {
-	return id >= 910000 && id < 949000 || id >= 190000 && id < 191000 || id >= 200000 && id < 200100
+	return id >= 910000 && id < 949000 || isAnswerRule(id) || id >= 190000 && id < 191000 || id >= 200000 && id < 200100
 }
 
 // knownRules is every detection rule of every level and group, by id.
@@ -339,7 +341,7 @@ func knownRules() map[int]crsRule {
 			known[r.id] = r
 		}
 	}
-	for _, name := range crsFiles() {
+	for _, name := range append(crsFiles(), answerFiles()...) {
 		text, _ := fs.ReadFile(coreruleset.FS, name)
 		add(fileNumber(name), text)
 	}

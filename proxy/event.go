@@ -60,12 +60,19 @@ type Verdict struct{ Guard, Verdict string }
 
 // A WAFRecord is what the WAF found.
 type WAFRecord struct {
-	Mode    string // "block", "count", "off"
-	Verdict string // "pass", "block", "count", "limit"
-	Limit   string // the limit that the request goes over, if any
+	Mode     string // "block", "count", "off"
+	Verdict  string // "pass", "block", "count", "limit"
+	Limit    string // the limit that the request goes over, if any
+	Score    int
+	Rules    []int      // of the request, and behind them of the answer
+	Matches  []WAFMatch // the same; those of the answer have a Variable that begins with RESPONSE_
+	Response WAFResponse
+}
+
+// A WAFResponse is what the WAF said of the answer. It is zero if the answer was not inspected.
+type WAFResponse struct {
+	Verdict string // as WAFRecord.Verdict
 	Score   int
-	Rules   []int
-	Matches []WAFMatch
 }
 
 // A WAFMatch is one matched rule. It has no value the client sent.

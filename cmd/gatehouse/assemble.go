@@ -447,9 +447,15 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	return []func(http.Handler) http.Handler{engine.Wrap}, nil
 }
 
+// recordWAF records what was found in a request and then, where answers are inspected, in the answer to it.
 func recordWAF(ctx context.Context, r waf.Result) {
 	event := proxy.EventFrom(ctx)
-	record := proxy.WAFRecord{Mode: r.Mode, Verdict: wafVerdict(r), Score: r.Score, Limit: r.Limit}
+	record, verdict := event.WAF, wafVerdict(r)
+	if r.Answer {
+		record.Response = proxy.WAFResponse{Verdict: verdict, Score: r.Score}
+	} else {
+		record.Mode, record.Verdict, record.Score, record.Limit = r.Mode, verdict, r.Score, r.Limit
+	}
 	for _, m := range r.Matches {
 		if !slices.Contains(record.Rules, m.RuleID) {
 			record.Rules = append(record.Rules, m.RuleID)
@@ -459,7 +465,11 @@ func recordWAF(ctx context.Context, r waf.Result) {
 		})
 	}
 	event.WAF = record
-	event.Note("waf", record.Verdict)
+	if !r.Answer {
+		event.Note("waf", verdict)
+	} else if verdict != "pass" {
+		event.Note("waf_response", verdict)
+	}
 }
 
 func wafVerdict(r waf.Result) string {
@@ -575,11 +585,17 @@ func recordUpstream(ctx context.Context, r upstream.Result) {
 	event.Upstream = proxy.UpstreamRecord{
 		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
 	}
-	if err, ok := errors.AsType[*upstream.Error](r.Err); ok {
+	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedByWAF(err) && !refusedByWAF(context.Cause(ctx)) {
 		event.Note("upstream", string(err.Reason))
 	} else if r.Ended { // a WebSocket, which ends without an error
 		event.Note("upstream", string(upstream.ReasonEnded))
 	}
+}
+
+// refusedByWAF reports that the answer could not be written because the WAF refused it: the upstream and the client
+// have no part in that.
+func refusedByWAF(err error) bool {
+	return errors.As(err, new(*waf.Blocked)) || errors.As(err, new(*waf.Failure))
 }
 
 func limitVerdict(d ratelimit.Decision) string {

@@ -41,6 +41,7 @@ type metrics struct {
 	received    *prometheus.CounterVec
 	sent        *prometheus.CounterVec
 	waf         *prometheus.CounterVec
+	wafAnswers  *prometheus.CounterVec
 	wafRules    *prometheus.CounterVec
 	wafLimited  *prometheus.CounterVec
 	limits      *prometheus.CounterVec
@@ -86,6 +87,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		received:    counter("received_bytes_total", "Bytes of request bodies.", "route"),
 		sent:        counter("sent_bytes_total", "Bytes of response bodies.", "route"),
 		waf:         counter("waf_requests_total", "Requests that the WAF inspected.", "route", "verdict"),
+		wafAnswers:  counter("waf_responses_total", "Answers that the WAF inspected.", "route", "verdict"),
 		wafRules:    counter("waf_rule_matches_total", "Matches of WAF rules.", "rule"),
 		wafLimited:  counter("waf_limited_total", "Requests over a limit of the WAF.", "route", "limit"),
 		limits:      counter("limit_decisions_total", "Decisions of limits.", "limit", "verdict"),
@@ -104,7 +106,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 	}
 	registry.MustRegister(
-		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
+		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
 		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.fleet, m.fleetEvents,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -141,6 +143,9 @@ func (o *observer) count(e *proxy.Event) {
 	}
 	if e.WAF.Limit != "" {
 		m.wafLimited.WithLabelValues(route, e.WAF.Limit).Inc()
+	}
+	if e.WAF.Response.Verdict != "" {
+		m.wafAnswers.WithLabelValues(route, e.WAF.Response.Verdict).Inc()
 	}
 	for _, id := range e.WAF.Rules {
 		m.wafRules.WithLabelValues(strconv.Itoa(id)).Inc()
@@ -241,6 +246,9 @@ func wafAttr(w *proxy.WAFRecord) slog.Attr {
 	group := []slog.Attr{slog.String("mode", w.Mode), slog.String("verdict", w.Verdict), slog.Int("score", w.Score)}
 	if w.Limit != "" {
 		group = append(group, slog.String("limit", w.Limit))
+	}
+	if a := w.Response; a.Verdict != "" {
+		group = append(group, slog.Group("response", "verdict", a.Verdict, "score", a.Score))
 	}
 	if len(w.Rules) > 0 {
 		group = append(group, slog.Any("rules", w.Rules))

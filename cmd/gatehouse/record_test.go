@@ -32,7 +32,7 @@ func fullEvent() *proxy.Event {
 		WAF: proxy.WAFRecord{Limit: "work", Mode: "block", Verdict: "block", Score: 10, Rules: []int{942100}, Matches: []proxy.WAFMatch{
 			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "id", Severity: 5},
 			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "q", Severity: 5},
-		}},
+		}, Response: proxy.WAFResponse{Verdict: "pass", Score: 3}},
 		Limit: proxy.LimitRecord{Name: "api", Verdict: "pass"},
 		Upstream: proxy.UpstreamRecord{
 			Name: "u", Address: "http://10.0.0.2:80", Connect: time.Millisecond, TTFB: 2 * time.Millisecond, Attempts: 2,

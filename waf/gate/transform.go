@@ -121,6 +121,14 @@ func transforms(bestFit string) map[string]transform {
 // allocation.
 type room [256]byte
 
+// take is an empty slice with room for n bytes.
+func (r *room) take(n int) []byte {
+	if n > len(r) {
+		return make([]byte, 0, n)
+	}
+	return r[:0]
+}
+
 // made is out as a string, which is s itself if nothing has changed.
 func made(s string, out []byte) string {
 	if string(out) == s {
@@ -173,7 +181,7 @@ func isFullWidth(r rune) bool { return r >= 0xff01 && r <= 0xff5e }
 // urlDecodeUni decodes %XX, + and IIS's %uXXXX, which stands for one byte.
 func urlDecodeUni(s, bestFit string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for i := 0; i < len(s); {
 		switch {
 		case s[i] == '+':
@@ -260,7 +268,7 @@ func octalRun(s string) (n, v int) {
 // jsDecode decodes the escapes of JavaScript. Each stands for one byte.
 func jsDecode(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for i := 0; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
 			out = append(out, s[i])
@@ -325,7 +333,7 @@ func jsBraces(s string) (int, rune) {
 // cssDecode decodes the escapes of CSS, each to one code point.
 func cssDecode(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for i := 0; i < len(s); {
 		if s[i] != '\\' {
 			out = append(out, s[i])
@@ -363,7 +371,7 @@ func cssDecode(s string) string {
 // escapeSeqDecode decodes the escapes of C.
 func escapeSeqDecode(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for i := 0; i < len(s); {
 		if s[i] != '\\' || i+1 == len(s) {
 			out = append(out, s[i])
@@ -395,7 +403,7 @@ func escapeSeqDecode(s string) string {
 // cmdLine undoes what shells let people put between the letters of a command.
 func cmdLine(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	space := false // the last byte of out is a blank that stands for others
 	for i := range len(s) {
 		b := s[i]
@@ -485,7 +493,7 @@ func trimComponents(s string) string {
 
 func replaceComments(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for rest := s; ; {
 		before, after, found := strings.Cut(rest, "/*")
 		out = append(out, before...)
@@ -501,7 +509,7 @@ func replaceComments(s string) string {
 
 func removeCommentsChar(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	for rest := s; rest != ""; {
 		n := 0
 		for _, sign := range []string{"/*", "*/", "<!--", "-->", "--", "#"} {
@@ -527,7 +535,7 @@ func isLatinSpace(r rune) bool {
 // compressWhitespace makes one blank of each run of them. A byte 0xa0 that begins no character is one too.
 func compressWhitespace(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	space := false
 	for i := 0; i < len(s); {
 		r, size := utf8.DecodeRuneInString(s[i:])
@@ -548,7 +556,7 @@ func compressWhitespace(s string) string {
 func removeWhitespace(s string) string {
 	if maskFor(s)&hasHigh == 0 {
 		var buf room
-		out := buf[:0]
+		out := buf.take(len(s))
 		for i := range len(s) {
 			if maskOf[s[i]] != hasSpace {
 				out = append(out, s[i])
@@ -567,7 +575,7 @@ func removeWhitespace(s string) string {
 // base64Decode decodes up to what is not base64. Line ends may be in between.
 func base64Decode(s string) string {
 	var buf room
-	out := buf[:0]
+	out := buf.take(len(s))
 	n, v := 0, 0
 	for i := range len(s) {
 		if s[i] == '\r' || s[i] == '\n' {

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -99,6 +100,12 @@ func hostileBodies() map[string]sample {
 		"text sqlish":          typed(typeText, fill(sqlish+"\n", hostileSize)),
 		"text json stream":     typed(typeText, strings.Repeat(`{"a":1}`, 18_000)),
 		"text ampersands":      typed(typeText, strings.Repeat("a&", 60_000)),
+		"text jumble":          typed(typeText, jumble(1, hostileSize)),
+		"form jumble":          typed(typeForm, "a="+strings.NewReplacer("&", "%26", "+", "%2b", "=", "%3d", "\x00", "").Replace(jumble(2, 110<<10))),
+		"json jumble":          typed(typeJSON, "["+times(900, ",", func(i int) string { return fmt.Sprintf("%q", strings.ToValidUTF8(jumble(uint64(i), 100), "")) })+"]"),
+		"multipart jumble": typed(multipartType, multipartBody(strings.Split(times(400, "\x01", func(i int) string {
+			return fmt.Sprintf("Content-Disposition: form-data; name=\"a%d\"\r\n\r\n%s", i, jumble(uint64(i), 200))
+		}), "\x01")...)),
 		"octet sqlish":         typed("application/octet-stream", fill(sqlish+"\n", hostileSize)),
 		"headers 60 kB sqlish": {header: map[string]string{"X-A": fill(sqlish, 15<<10), "Cookie": "a=" + fill(sqlish, 15<<10), "Referer": fill(sqlish, 15<<10), "User-Agent": fill(sqlish, 15<<10)}},
 		"cookies 10000":        {header: map[string]string{"Cookie": times(7000, "; ", func(i int) string { return fmt.Sprintf("c%d=1", i) })}},
@@ -107,6 +114,22 @@ func hostileBodies() map[string]sample {
 		"query sqlish":         {target: "/x?a=" + strings.NewReplacer(" ", "+", "=", "%3d", "#", "%23").Replace(fill(sqlish, 60<<10))},
 		"path 60 kB":           {target: "/" + fill("a/../%2e%2e/", 60<<10)},
 	}
+}
+
+// jumble is n bytes of pieces of attacks in no order: states that were never made, and tokens of every sort.
+func jumble(seed uint64, n int) string {
+	pieces := strings.Fields(`' " < > <a = & ; , ( ) /* */ -- # / ../ . % %25 %u0041 &lt; \\u0041 $( { } [ ] @ ~ + * :: ? select union or and
+		1 0x1 a É script javascript: onx= system( php:// ${jndi: cat /etc/ sleep( where from null user in( not like int x' q' <!-- --> '' ""
+		'a' 1, a.b http:// base64 QUJD .php cmd powershell java. org.apache #{ {{ <?php bash wget ;ls && || =a`)
+	r := rand.New(rand.NewPCG(seed, 1))
+	var b strings.Builder
+	for b.Len() < n {
+		b.WriteString(pieces[r.IntN(len(pieces))])
+		if r.IntN(3) == 0 {
+			b.WriteByte(" \t\n"[r.IntN(3)])
+		}
+	}
+	return b.String()[:n]
 }
 
 // randomQuotes is doubled quotes between which no two stretches are alike.
@@ -124,7 +147,7 @@ func ordinaryBodies() map[string]sample {
 		})+`]}`),
 		"json article":   typed(typeJSON, `{"title":"News","text":"`+fill(prose, 60<<10)+`"}`),
 		"xml document":   typed(typeXML, "<list>"+times(400, "", func(i int) string { return fmt.Sprintf(`<item id="%d">Item %d of the list</item>`, i, i) })+"</list>"),
-		"text article":   typed(typeText, fill(prose+"\n", 100<<10)),
+		"text article":   typed(typeText, fill(prose+"\n", 80<<10)),
 		"multipart file": typed(multipartType, multipartBody("Content-Disposition: form-data; name=\"a\"\r\n\r\nb", "Content-Disposition: form-data; name=\"f\"; filename=\"a.jpg\"\r\nContent-Type: image/jpeg\r\n\r\n"+fill("\xff\xd8\x00\x01\x02", 900<<10))),
 	}
 }

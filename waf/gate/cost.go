@@ -153,7 +153,7 @@ func (j *Judgement) Charge(n int, vars Variables) {
 const (
 	tokenWork = 90
 	plainWork = 30
-	tagWork   = 350 // of HTML
+	tagWork   = 500 // of HTML
 	attrWork  = 60
 	htmlWork  = 10 // each byte, in all readings
 )

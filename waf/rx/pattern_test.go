@@ -175,8 +175,8 @@ func TestAMeterEndsTheWork(t *testing.T) {
 	}
 	// What is cheap is not ended by a meter of that size.
 	m = NewMeter(1 << 20)
-	if p.Match(strings.Repeat("x", 1<<19), m) || m.Exhausted() {
-		t.Errorf("got %d units left of a million after half a million plain bytes", m.Left())
+	if p.Match(strings.Repeat("x", 1<<18), m) || m.Exhausted() {
+		t.Errorf("got %d units left of a million after a quarter of a million plain bytes", m.Left())
 	}
 }
 

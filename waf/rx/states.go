@@ -131,10 +131,12 @@ func (p *Pattern) grow(old *table, states int) *table {
 	return t
 }
 
-// The work of making a state, in a Meter's units: so much for each, and for each instruction visited.
+// The work of making a state, in a Meter's units: so much for each, for each instruction visited, and for each one
+// kept, which is sorted, hashed and copied.
 const (
-	stepWork  = 100
-	visitWork = 3
+	stepWork  = 1500
+	visitWork = 8
+	keepWork  = 40
 )
 
 // step finds the entry that t lacks. It returns the table to go on with: t may be full, or forgotten.
@@ -258,6 +260,7 @@ func (p *Pattern) advance(st state, class uint32) (matches bool) {
 		p.next = slices.DeleteFunc(p.next, func(pc uint32) bool { return p.implied[pc] })
 	}
 	slices.Sort(p.next)
+	p.work += keepWork * len(p.next)
 	return false
 }
 

@@ -20,7 +20,8 @@ type BudgetConfig struct {
 	Client int `yaml:"client"`
 	// Burst is how long a core may be busy with the requests of a client that has been quiet; default "2s".
 	Burst string `yaml:"burst"`
-	// Concurrent is how many requests are inspected at once; default as many as there are cores. The others wait.
+	// Concurrent is how many requests are inspected at once, of clients that have asked for little and as many of those
+	// that have asked for much; default as many as there are cores. The others wait.
 	Concurrent int `yaml:"concurrent"`
 	// Wait is how long they wait at the most before they get 503; default "1s".
 	Wait string `yaml:"wait"`
@@ -110,8 +111,8 @@ type Budget struct {
 	share   float64       // of a core, for each client
 	window  time.Duration // in which a burst comes back
 	wait    time.Duration
-	turns   chan struct{}
-	queued  atomic.Int64
+	lanes   [2]lane      // of light clients, and of the others
+	places  int          // in each lane
 	memory  atomic.Int64 // left
 	most    int64        // memory of one client
 	begun   time.Time
@@ -131,12 +132,15 @@ func NewBudget(c BudgetConfig) (*Budget, error) {
 	wait, _ := parseSpan(c.Wait, defaultWait, 0, maxWait)
 	memory, _ := parseMemory(c.Memory)
 	b := &Budget{
-		share: float64(cmp.Or(c.Client, defaultClientShare)) / 100,
-		wait:  wait,
-		turns: make(chan struct{}, cmp.Or(c.Concurrent, runtime.GOMAXPROCS(0))),
-		most:  memory / clientMemory,
-		now:   time.Now,
-		seed:  maphash.MakeSeed(),
+		share:  float64(cmp.Or(c.Client, defaultClientShare)) / 100,
+		wait:   wait,
+		places: cmp.Or(c.Concurrent, runtime.GOMAXPROCS(0)),
+		most:   memory / clientMemory,
+		now:    time.Now,
+		seed:   maphash.MakeSeed(),
+	}
+	for i := range b.lanes {
+		b.lanes[i].turns = make(chan struct{}, b.places)
 	}
 	b.window = time.Duration(float64(burst) / b.share)
 	b.begun = b.now()
@@ -146,6 +150,19 @@ func NewBudget(c BudgetConfig) (*Budget, error) {
 	}
 	return b, nil
 }
+
+// A lane has places for those that are inspected at once. Clients that have asked for little do not wait for the ones
+// that have asked for much.
+type lane struct {
+	turns  chan struct{}
+	queued atomic.Int64
+}
+
+// What a client may have asked for and still be light: this part of its burst, and so many requests at once.
+const (
+	lightBurst = 8
+	lightTurns = 4
+)
 
 // A clientShard is a part of the clients.
 type clientShard struct {
@@ -208,8 +225,9 @@ func (s *clientShard) ofLocked(key netip.Addr) *client {
 type turn struct {
 	budget  *Budget
 	key     netip.Addr
+	lane    *lane
 	entered bool
-	holds   bool // a place
+	holds   bool // a place in the lane
 }
 
 // enter lets a client in, or says which limit it is over.
@@ -226,35 +244,39 @@ func (b *Budget) enter(addr netip.Addr) (turn, *Limited) {
 	if over := c.full - now - b.window; over > 0 {
 		return turn{}, &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
 	}
-	if c.turns >= clientTurns*cap(b.turns) {
+	if c.turns >= clientTurns*b.places {
 		return turn{}, &Limited{Limit: LimitBusy, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}
 	}
 	c.turns++
-	return turn{budget: b, key: key, entered: true}, nil
+	l := &b.lanes[0]
+	if c.full-now > b.window/lightBurst || c.turns > lightTurns {
+		l = &b.lanes[1]
+	}
+	return turn{budget: b, key: key, lane: l, entered: true}, nil
 }
 
 // begin waits for a place among those that are inspected at once. The error is a *Limited, or the context's.
 func (t *turn) begin(ctx context.Context) error {
-	b := t.budget
-	if b == nil {
+	l := t.lane
+	if l == nil {
 		return nil
 	}
 	select {
-	case b.turns <- struct{}{}:
+	case l.turns <- struct{}{}:
 		t.holds = true
 		return nil
 	default:
 	}
 	busy := &Limited{Limit: LimitBusy, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}
-	if b.queued.Add(1) > int64(allTurns*cap(b.turns)) {
-		b.queued.Add(-1)
+	if l.queued.Add(1) > int64(allTurns*cap(l.turns)) {
+		l.queued.Add(-1)
 		return busy
 	}
-	defer b.queued.Add(-1)
-	timer := time.NewTimer(b.wait)
+	defer l.queued.Add(-1)
+	timer := time.NewTimer(t.budget.wait)
 	defer timer.Stop()
 	select {
-	case b.turns <- struct{}{}:
+	case l.turns <- struct{}{}:
 		t.holds = true
 		return nil
 	case <-timer.C:
@@ -268,7 +290,7 @@ func (t *turn) begin(ctx context.Context) error {
 func (t *turn) pause() {
 	if t.holds {
 		t.holds = false
-		<-t.budget.turns
+		<-t.lane.turns
 	}
 }
 

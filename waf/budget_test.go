@@ -211,6 +211,26 @@ func TestMemoryOfBodies(t *testing.T) {
 	}
 }
 
+// Who has asked for little does not wait for those who have asked for much.
+func TestLightClientsGoFirst(t *testing.T) {
+	t.Parallel()
+	b, _ := newTestBudget(t, BudgetConfig{Concurrent: 1, Burst: "1s"})
+	heavy := netip.MustParseAddr("192.0.2.1")
+	first, _ := b.enter(heavy)
+	first.end(int(200 * time.Millisecond / workTime))
+	again, _ := b.enter(heavy)
+	if err := again.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	light, _ := b.enter(netip.MustParseAddr("192.0.2.2"))
+	if again.lane == light.lane {
+		t.Error("both are in one lane")
+	}
+	if err := light.begin(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 // One hostile client is refused, another one does not notice.
 func TestHostileClient(t *testing.T) {
 	t.Parallel()

@@ -98,6 +98,7 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 	}
 	tx, ok := e.waf.NewTransactionWithOptions(opts).(transaction)
 	if !ok {
+		v.turn.end(0)
 		v.err = &Failure{Reason: "engine has no variables", Status: http.StatusInternalServerError}
 		return v
 	}

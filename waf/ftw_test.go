@@ -479,7 +479,6 @@ func TestBlockedAsByCorazaAlone(t *testing.T) {
 // ftwOtherStatus are the tests whose requests are refused with another status than the rules'.
 func ftwOtherStatus() map[string]string {
 	return map[string]string{
-		"920390-1": "413", // 64 kB of arguments: over what the meter allows at paranoia 4
 		"920400-1": "499", // less body than was announced: the client has closed its end of the connection
 	}
 }

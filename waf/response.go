@@ -390,11 +390,11 @@ func (x *answer) report() {
 	}
 }
 
-// How much work an answer may be, in units of rx.Meter: answerWork and workPerByte for each byte of it. One in which
-// nearly every rule finds something takes 90 for each byte, an ordinary page 4.
+// How much work an answer may be, in units of rx.Meter: what a request may be by default, and workPerByte for each byte
+// of it, since a limit that can be set is the only one that an application's own pages should meet.
 const (
-	answerWork  = 2_000_000
-	workPerByte = 192
+	answerWork  = int(defaultWorkTime)
+	workPerByte = 200
 )
 
 // inspect inspects the start of an answer. The error is a refusal.
@@ -427,7 +427,19 @@ func engineFailed(err error) *Failure {
 
 // run takes a transaction of its own through the rules that read answers.
 func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v *verdict) {
-	tx, in, err := a.begin(r, answerWork+workPerByte*len(text))
+	turn, limited := a.engine.opts.Budget.enter(a.engine.clientIP(r))
+	if limited != nil {
+		a.engine.over(limited, v)
+		return
+	}
+	work := answerWork + workPerByte*len(text)
+	spent := 0
+	defer func() { turn.end(spent) }()
+	if err := turn.begin(r.Context()); err != nil {
+		a.engine.cannot(readFailure(r.Context(), err), v)
+		return
+	}
+	tx, in, err := a.begin(r, work)
 	if err != nil {
 		v.err = err
 		return
@@ -452,6 +464,7 @@ func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v
 	if in != nil {
 		a.engine.root.requests.Delete(tx)
 		in.judgement.End()
+		spent = min(work-in.meter.Left(), work)
 		if in.meter.Exhausted() {
 			v.err = &Failure{Reason: "the answer takes more work to inspect than is allowed", Status: http.StatusBadGateway}
 		}

@@ -293,7 +293,7 @@ func TestEverySpellingOfAFormFieldIsInspected(t *testing.T) {
 	for _, name := range []string{"PassworD", "pASSWORd", "id"} {
 		s := sample{header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, body: name + "=" + escaped(union) + "&" + body}
 		s.body = strings.Replace(s.body, "ID="+escaped(union), "ID=1", 1)
-		for range 20 {
+		for range max(some(20), 3) {
 			v := e.check(s.request())
 			v.body.release()
 			if got := verdictOf(v); got != http.StatusForbidden {

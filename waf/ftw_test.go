@@ -349,7 +349,7 @@ func ftwPlay(t *testing.T, known map[string]string, player func() (play func(c f
 		switch {
 		case c.answers:
 			answers++
-		case n%25 == 0 || !raceEnabled && !testing.Short():
+		case n%100 == 0 || !raceEnabled && !testing.Short():
 			jobs <- c
 		}
 	}

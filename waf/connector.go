@@ -103,6 +103,7 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 		return v
 	}
 	in := e.begin(tx)
+	defer e.root.requests.Delete(tx) // also after a panic
 	e.run(tx, in, r, &v)
 	e.end(in, &v)
 	v.turn.end(min(v.work, e.bounds.work))
@@ -223,6 +224,8 @@ func feedHead(tx transaction, r *http.Request, client netip.Addr) {
 	if r.Host != "" {
 		tx.AddRequestHeader("Host", r.Host)
 		tx.SetServerName(hostname(r.Host))
+	} else if r.ProtoMajor == 1 && r.ProtoMinor == 1 {
+		tx.AddRequestHeader("Host", "") // net/http wants the field there, so it was, and empty
 	}
 	// net/http takes these out of the header; the rules about framing look for them.
 	for _, te := range r.TransferEncoding {

@@ -498,7 +498,7 @@ func ftwKnownFailures() map[string]string {
 		"920270-4":  ftwAdmission + " (% in Host)",
 		"920274-1":  ftwAdmission + " (Host outside its grammar)",
 		"920290-1":  ftwAdmission + " (empty Host)",
-		"920290-4":  ftwAdmission + " (empty Host; net/http gives no Host and an empty one alike)",
+		"920290-4":  ftwAdmission + " (empty Host; of HTTP/1.0 net/http gives no Host and an empty one alike)",
 		"920610-2":  ftwAdmission + " (# in the target)",
 		"920430-8":  "net/http answers 505 before any handler",
 		"920620-1":  ftwApache,

@@ -24,7 +24,6 @@ func (e *Engine) end(in *inspection, v *verdict) {
 	if in == nil {
 		return
 	}
-	e.root.requests.Delete(in.tx)
 	in.judgement.End()
 	v.work = e.bounds.work - in.meter.Left()
 	if in.meter.Exhausted() {

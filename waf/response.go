@@ -444,6 +444,7 @@ func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v
 		v.err = err
 		return
 	}
+	defer a.engine.root.requests.Delete(tx) // also after a panic
 	feedAnswer(tx, r, status, h, text)
 	if !in.quiet(false) {
 		it := tx.ProcessRequestHeaders()
@@ -462,7 +463,6 @@ func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v
 		}
 	}
 	if in != nil {
-		a.engine.root.requests.Delete(tx)
 		in.judgement.End()
 		spent = min(work-in.meter.Left(), work)
 		if in.meter.Exhausted() {

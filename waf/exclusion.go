@@ -101,7 +101,7 @@ func globKey(name string, path bool) string {
 	}
 	parts := strings.Split(name, "*")
 	for i, p := range parts {
-		parts[i] = regexp.QuoteMeta(p)
+		parts[i] = regexp.QuoteMeta(strings.ToLower(p)) // the engine compares with the key in lower case
 	}
 	return "/^" + strings.Join(parts, star) + "$/"
 }
@@ -139,4 +139,69 @@ func (x Exclusion) covers(r crsRule) bool {
 		}
 	}
 	return false
+}
+
+// Covers reports whether x keeps m from being found: it is about m's rule, and about the place or about all.
+func (x Exclusion) Covers(m Match) bool {
+	r := crsRule{id: m.RuleID}
+	if x.Group != "" {
+		r = knownRules()[m.RuleID]
+	}
+	return r.id == m.RuleID && x.covers(r) && x.reads(m)
+}
+
+// reads reports whether the target of x is where m was found. Names are compared as the engine does, in lower case.
+func (x Exclusion) reads(m Match) bool {
+	vars, err := x.variables()
+	if err != nil || vars == "" {
+		return err == nil
+	}
+	for v := range strings.SplitSeq(vars, "|") {
+		name, key, keyed := strings.Cut(strings.TrimPrefix(v, "!"), ":")
+		switch {
+		case name != m.Variable:
+		case !keyed:
+			return true
+		case strings.HasPrefix(key, "/"):
+			glob, err := regexp.Compile(strings.Trim(key, "/"))
+			return err == nil && glob.MatchString(strings.ToLower(m.Key))
+		default:
+			return strings.EqualFold(key, m.Key)
+		}
+	}
+	return false
+}
+
+// A Filter says which of the matches that were recorded an engine of another Config finds again. It knows nothing
+// of what that engine finds beside them. It is safe for concurrent use.
+type Filter struct {
+	loaded  map[int]crsRule
+	exclude []Exclusion
+}
+
+// NewFilter compiles no engine. cfg must be valid.
+func NewFilter(cfg Config) (*Filter, error) {
+	rules, err := loadRules(cfg.normal(), "")
+	if err != nil {
+		return nil, fmt.Errorf("waf: %w", err)
+	}
+	f := &Filter{loaded: map[int]crsRule{}, exclude: cfg.Exclude}
+	for _, r := range rules.loaded {
+		f.loaded[r.id] = r
+	}
+	return f, nil
+}
+
+// Finds reports whether m is found again: its rule is loaded, and no exclusion covers it.
+func (f *Filter) Finds(m Match) bool {
+	r, ok := f.loaded[m.RuleID]
+	if !ok {
+		return false
+	}
+	for _, x := range f.exclude {
+		if x.covers(r) && x.reads(m) {
+			return false
+		}
+	}
+	return true
 }

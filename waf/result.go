@@ -241,3 +241,18 @@ func (p place) target() string {
 	}
 	return target
 }
+
+// TargetOf is a Match's Target by its Variable and Key, for matches that were written down without it.
+func TargetOf(variable, key string) string {
+	v, err := variables.Parse(variable)
+	if err != nil {
+		return ""
+	}
+	return place{v, key}.target()
+}
+
+// Effective is c with its defaults written out and its lists in order.
+func (c Config) Effective() Config { return c.normal() }
+
+// ScoreRule is the Cause of a Result that the score decided.
+const ScoreRule = 949110

@@ -67,6 +67,12 @@ type WAFRecord struct {
 	Rules    []int      // of the request, and behind them of the answer
 	Matches  []WAFMatch // the same; those of the answer have a Variable that begins with RESPONSE_
 	Response WAFResponse
+	Cause    int // the rule that decided about the request; 0 if none did
+
+	// What the engine was told, without which nobody can say later what another configuration would have done.
+	Threshold, Paranoia int
+	Groups              []string // nil for those that run by default; shared by many events
+	Exclusions          int      // how many
 }
 
 // A WAFResponse is what the WAF said of the answer. It is zero if the answer was not inspected.

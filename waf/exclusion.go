@@ -205,3 +205,19 @@ func (f *Filter) Finds(m Match) bool {
 	}
 	return true
 }
+
+// Loads reports whether the engine has the rule at all.
+func (f *Filter) Loads(rule int) bool {
+	_, ok := f.loaded[rule]
+	return ok
+}
+
+// Beyond counts the rules that f loads and old does not, of whose matches nothing can have been recorded.
+func (f *Filter) Beyond(old *Filter) (n int) {
+	for id := range f.loaded {
+		if !old.Loads(id) {
+			n++
+		}
+	}
+	return n
+}

@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"gatehouse/internal/tuning"
 )
 
 // adminOptions is what the admin listener shows. It is for operators and their tools only.
 type adminOptions struct {
 	metrics http.Handler
+	samples *tuning.Samples
 	// ready returns nil, or why this instance should get no requests.
 	ready func() error
 	// notes are lines for the readiness answer that do not make the instance unready.
@@ -20,7 +23,7 @@ type adminOptions struct {
 	token func() string
 }
 
-// newAdmin answers /healthz, /readyz and /metrics, and nothing else.
+// newAdmin answers /healthz, /readyz, /metrics and /samples, and nothing else.
 func newAdmin(opts adminOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -37,6 +40,9 @@ func newAdmin(opts adminOptions) http.Handler {
 		}
 	})
 	mux.Handle("GET /metrics", opts.metrics)
+	samples := serveSamples(opts.samples)
+	mux.Handle("GET /samples", samples)
+	mux.Handle("GET /samples/{id}", samples)
 	return guardAdmin(mux, opts.token)
 }
 

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gatehouse/internal/tuning"
 )
 
 const adminToken = "0123456789abcdef0123456789abcdef"
@@ -67,6 +69,7 @@ func TestCheckAdmin(t *testing.T) {
 func adminAnswer(method, path string, ready error) *httptest.ResponseRecorder {
 	h := newAdmin(adminOptions{
 		metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metrics") }),
+		samples: tuning.NewSamples(1, 1),
 		ready:   func() error { return ready },
 		notes:   func() []string { return []string{"generation g"} },
 		token:   func() string { return "" },
@@ -93,6 +96,8 @@ func TestAdminAnswers(t *testing.T) {
 		{"HEAD", "/readyz", nil, 200, "ready\ngeneration g\n"}, // the server leaves the body out
 		{"GET", "/readyz", draining, 503, "not ready: draining\n"},
 		{"GET", "/metrics", nil, 200, "metrics"},
+		{"GET", "/samples", nil, 200, `{"kept":0,"forgotten":0}` + "\n"},
+		{"DELETE", "/samples", nil, 405, "Method Not Allowed\n"},
 		{"POST", "/metrics", nil, 405, "Method Not Allowed\n"},
 		{"GET", "/", nil, 404, "404 page not found\n"},
 		{"GET", "/debug/pprof/", nil, 404, "404 page not found\n"},
@@ -109,7 +114,7 @@ func TestAdminAnswers(t *testing.T) {
 
 func TestHealthReadsTheTokenFromAFile(t *testing.T) {
 	t.Parallel()
-	h := newAdmin(adminOptions{ready: func() error { return nil }, notes: func() []string { return nil }, metrics: http.NotFoundHandler(), token: func() string { return adminToken }})
+	h := newAdmin(adminOptions{ready: func() error { return nil }, notes: func() []string { return nil }, metrics: http.NotFoundHandler(), samples: tuning.NewSamples(1, 1), token: func() string { return adminToken }})
 	s := httptest.NewServer(h)
 	defer s.Close()
 	file := filepath.Join(t.TempDir(), "token")

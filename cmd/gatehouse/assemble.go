@@ -437,7 +437,7 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	}
 	engine, err := a.parts.engines.take(cfg.Digest()+" "+shared, a.prev.engines, func() (*waf.Engine, error) {
 		return waf.New(cfg, waf.Options{
-			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF,
+			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF(cfg),
 			Patterns: a.parts.patterns, Budget: budget,
 		})
 	}, func(e *waf.Engine) { a.observer.failed("closing a WAF engine", e.Close()) })
@@ -447,14 +447,41 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	return []func(http.Handler) http.Handler{engine.Wrap}, nil
 }
 
-// recordWAF records what was found in a request and then, where answers are inspected, in the answer to it.
-func recordWAF(ctx context.Context, r waf.Result) {
-	event := proxy.EventFrom(ctx)
-	record, verdict := event.WAF, wafVerdict(r)
+// recordWAF returns what tells the event of a request what an engine of cfg found in it and then, where answers are
+// inspected, in the answer to it.
+func recordWAF(cfg waf.Config) func(context.Context, waf.Result) {
+	engine := engineRecord(cfg)
+	return func(ctx context.Context, r waf.Result) {
+		event := proxy.EventFrom(ctx)
+		verdict := wafVerdict(r)
+		if !r.Answer {
+			event.WAF = wafRecord(engine, r)
+			event.Note("waf", verdict)
+			return
+		}
+		event.WAF = wafRecord(event.WAF, r)
+		if verdict != "pass" {
+			event.Note("waf_response", verdict)
+		}
+	}
+}
+
+// engineRecord is what all records of an engine of cfg say.
+func engineRecord(cfg waf.Config) proxy.WAFRecord {
+	effective := cfg.Effective()
+	record := proxy.WAFRecord{Threshold: effective.Threshold, Paranoia: effective.Paranoia, Exclusions: len(effective.Exclude)}
+	if !slices.Equal(effective.Groups, (waf.Config{}).Effective().Groups) {
+		record.Groups = effective.Groups
+	}
+	return record
+}
+
+// wafRecord adds what r says to a record: to that of the engine, or for an answer to that of its request.
+func wafRecord(record proxy.WAFRecord, r waf.Result) proxy.WAFRecord {
 	if r.Answer {
-		record.Response = proxy.WAFResponse{Verdict: verdict, Score: r.Score}
+		record.Response = proxy.WAFResponse{Verdict: wafVerdict(r), Score: r.Score}
 	} else {
-		record.Mode, record.Verdict, record.Score, record.Limit = r.Mode, verdict, r.Score, r.Limit
+		record.Mode, record.Verdict, record.Score, record.Limit, record.Cause = r.Mode, wafVerdict(r), r.Score, r.Limit, r.Cause
 	}
 	for _, m := range r.Matches {
 		if !slices.Contains(record.Rules, m.RuleID) {
@@ -464,12 +491,7 @@ func recordWAF(ctx context.Context, r waf.Result) {
 			RuleID: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Severity,
 		})
 	}
-	event.WAF = record
-	if !r.Answer {
-		event.Note("waf", verdict)
-	} else if verdict != "pass" {
-		event.Note("waf_response", verdict)
-	}
+	return record
 }
 
 func wafVerdict(r waf.Result) string {

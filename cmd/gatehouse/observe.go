@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
 	"gatehouse/proxy/wire"
 )
@@ -30,6 +31,8 @@ type observer struct {
 	metrics  metrics
 	// quiet leaves out the record of requests that went well.
 	quiet atomic.Bool
+	// samples are what operators ask about: requests that were refused or that a rule matched.
+	samples *tuning.Samples
 }
 
 // metrics are labelled by what the operator wrote (route, limit, upstream) and by small fixed sets, never
@@ -63,6 +66,7 @@ func newObserver(w io.Writer) *observer {
 	o := &observer{
 		log:      slog.New(slog.NewJSONHandler(w, nil)),
 		registry: prometheus.NewRegistry(),
+		samples:  tuning.NewSamples(tuning.MaxSamples, tuning.MaxSamplesBytes),
 	}
 	o.metrics = newMetrics(o.registry)
 	return o
@@ -121,6 +125,9 @@ func (o *observer) handler() http.Handler {
 // request writes the record of one request and counts it.
 func (o *observer) request(e *proxy.Event) {
 	o.count(e)
+	if e.Denied != nil || len(e.WAF.Matches) > 0 {
+		o.samples.Add(sampleOf(e))
+	}
 	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && e.Status < http.StatusInternalServerError {
 		return
 	}
@@ -243,7 +250,19 @@ func verdictAttr(verdicts []proxy.Verdict) slog.Attr {
 }
 
 func wafAttr(w *proxy.WAFRecord) slog.Attr {
-	group := []slog.Attr{slog.String("mode", w.Mode), slog.String("verdict", w.Verdict), slog.Int("score", w.Score)}
+	group := []slog.Attr{
+		slog.String("mode", w.Mode), slog.String("verdict", w.Verdict), slog.Int("score", w.Score),
+		slog.Int("threshold", w.Threshold), slog.Int("paranoia", w.Paranoia),
+	}
+	if w.Groups != nil {
+		group = append(group, slog.Any("groups", w.Groups))
+	}
+	if w.Exclusions > 0 {
+		group = append(group, slog.Int("exclusions", w.Exclusions))
+	}
+	if w.Cause != 0 {
+		group = append(group, slog.Int("cause", w.Cause))
+	}
 	if w.Limit != "" {
 		group = append(group, slog.String("limit", w.Limit))
 	}

@@ -305,6 +305,7 @@ func (p *process) ended(name string, err error) {
 func (p *process) adminOptions() adminOptions {
 	return adminOptions{
 		metrics: p.observer.handler(),
+		samples: p.observer.samples,
 		ready: func() error {
 			select {
 			case <-p.draining:

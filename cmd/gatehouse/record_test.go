@@ -29,10 +29,14 @@ func fullEvent() *proxy.Event {
 		Host: "app.test", Path: "/a%20b", UserAgent: "line one\nline \"two\" \xff",
 		Peer: netip.MustParseAddr("10.0.0.1"), ClientIP: netip.MustParseAddr("192.0.2.1"),
 		Status: 502, BytesIn: 3, BytesOut: 5, Duration: 1234567 * time.Nanosecond, Subject: "alice", Session: "s1",
-		WAF: proxy.WAFRecord{Limit: "work", Mode: "block", Verdict: "block", Score: 10, Rules: []int{942100}, Matches: []proxy.WAFMatch{
-			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "id", Severity: 5},
-			{RuleID: 942100, Message: "SQL", Variable: "ARGS", Key: "q", Severity: 5},
-		}, Response: proxy.WAFResponse{Verdict: "pass", Score: 3}},
+		WAF: proxy.WAFRecord{
+			Mode: "block", Verdict: "block", Score: 10, Cause: 949110, Rules: []int{942100}, Threshold: 5, Paranoia: 1,
+			Limit: "work", Response: proxy.WAFResponse{Verdict: "pass", Score: 3},
+			Groups: []string{"core", "sqli"}, Exclusions: 2, Matches: []proxy.WAFMatch{
+				{RuleID: 942100, Message: "SQL", Variable: "ARGS_GET", Key: "id", Severity: 5},
+				{RuleID: 942100, Message: "SQL", Variable: "ARGS_GET", Key: "q", Severity: 5},
+			},
+		},
 		Limit: proxy.LimitRecord{Name: "api", Verdict: "pass"},
 		Upstream: proxy.UpstreamRecord{
 			Name: "u", Address: "http://10.0.0.2:80", Connect: time.Millisecond, TTFB: 2 * time.Millisecond, Attempts: 2,

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"gatehouse/internal/tuning"
+	"gatehouse/proxy"
+)
+
+// sampleOf is what a sample keeps of an event: what its record says, so that both are read by the same commands.
+func sampleOf(e *proxy.Event) tuning.Record {
+	rec := tuning.Record{
+		Time: e.Start.Add(e.Duration), ID: e.ID, Route: e.Route, Generation: e.Generation, Client: address(e.ClientIP),
+		Method: e.Method, Host: e.Host, Path: e.Path, Status: e.Status,
+	}
+	if verdicts := e.Verdicts(); len(verdicts) > 0 {
+		rec.Guards = map[string]string{}
+		for _, a := range verdictAttr(verdicts).Value.Group() {
+			rec.Guards[a.Key] = a.Value.String()
+		}
+	}
+	if w := &e.WAF; w.Verdict != "" {
+		rec.WAF = &tuning.WAF{
+			Mode: w.Mode, Verdict: w.Verdict, Score: w.Score, Threshold: w.Threshold, Paranoia: w.Paranoia,
+			Groups: w.Groups, Exclusions: w.Exclusions, Cause: w.Cause,
+		}
+		for _, m := range w.Matches {
+			rec.WAF.Matches = append(rec.WAF.Matches, tuning.Match{
+				Rule: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Score: m.Severity,
+			})
+		}
+	}
+	if e.Limit.Name != "" {
+		rec.Limit = &tuning.Limit{Name: e.Limit.Name, Verdict: e.Limit.Verdict}
+	}
+	if e.Denied != nil {
+		rec.Denied = e.Denied.Error()
+	}
+	return rec
+}
+
+// serveSamples answers /samples and /samples/ID of the admin listener.
+func serveSamples(samples *tuning.Samples) http.Handler {
+	answer := func(w http.ResponseWriter, status int, v any) {
+		text, err := json.Marshal(v)
+		if err != nil { // times of this century, numbers and what was JSON before: it cannot fail
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = w.Write(append(text, '\n'))
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /samples", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, samples.List(false))
+	})
+	mux.HandleFunc("GET /samples/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if found := samples.Get(r.PathValue("id")); found != nil {
+			answer(w, http.StatusOK, found)
+			return
+		}
+		answer(w, http.StatusNotFound, samples.List(true))
+	})
+	return mux
+}

@@ -1,0 +1,226 @@
+package tuning
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/waf"
+)
+
+// A Record is what an event says of one request, as docs/events.md has it, without what only measures. It has no
+// value that the client sent but the path and names of fields.
+type Record struct {
+	Msg        string            `json:"msg"`
+	Time       time.Time         `json:"time"`
+	ID         string            `json:"id"`
+	Route      string            `json:"route,omitempty"`
+	Generation string            `json:"generation,omitempty"`
+	Client     string            `json:"client,omitempty"`
+	Method     string            `json:"method,omitempty"`
+	Host       string            `json:"host,omitempty"`
+	Path       string            `json:"path,omitempty"`
+	Status     int               `json:"status"`
+	Guards     map[string]string `json:"guards,omitempty"`
+	WAF        *WAF              `json:"waf,omitempty"`
+	Limit      *Limit            `json:"limit,omitempty"`
+	Denied     string            `json:"denied,omitempty"`
+}
+
+// WAF is what the WAF found, and what it was told to look for.
+type WAF struct {
+	Mode       string   `json:"mode"`
+	Verdict    string   `json:"verdict"`
+	Score      int      `json:"score"`
+	Threshold  int      `json:"threshold,omitempty"`
+	Paranoia   int      `json:"paranoia,omitempty"`
+	Groups     []string `json:"groups,omitempty"` // empty: all
+	Exclusions int      `json:"exclusions,omitempty"`
+	Cause      int      `json:"cause,omitempty"`
+	Matches    []Match  `json:"matches,omitempty"`
+}
+
+// A Match is one rule at one place.
+type Match struct {
+	Rule     int        `json:"rule"`
+	Message  string     `json:"message"`
+	Variable string     `json:"variable"`
+	Key      string     `json:"key"`
+	Score    int        `json:"score"`
+	Exclude  *Exclusion `json:"exclude,omitempty"` // in samples; never read
+}
+
+// Limit is what the limit that decided last said.
+type Limit struct {
+	Name    string `json:"name"`
+	Verdict string `json:"verdict"`
+}
+
+// An Exclusion is a waf.Exclusion as JSON, which is YAML too.
+type Exclusion struct {
+	Rule   int    `json:"rule"`
+	Target string `json:"target,omitempty"`
+}
+
+// exclusion is the smallest one that keeps m from being found.
+func (m Match) exclusion() Exclusion { return Exclusion{m.Rule, waf.TargetOf(m.Variable, m.Key)} }
+
+func (m Match) found() waf.Match {
+	return waf.Match{RuleID: m.Rule, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Score}
+}
+
+// Covers reports whether x keeps m from being found.
+func (x Exclusion) Covers(m Match) bool {
+	return waf.Exclusion{Rule: x.Rule, Target: x.Target}.Covers(m.found())
+}
+
+const (
+	// maxLine is the longest line that is read. What Gatehouse writes stays far below it.
+	maxLine = 1 << 20
+	// maxScore bounds the numbers of a record, so that no sum of them runs over.
+	maxScore = 1 << 20
+	// defaultThreshold is that of records that do not say theirs.
+	defaultThreshold = 5
+)
+
+// A Summary says what was read, beside the records themselves.
+type Summary struct {
+	Lines    int // that were not empty
+	Requests int // records of requests among them
+	Others   int // records of something else
+	Damaged  int // no records: not JSON, too long, or out of their bounds
+	First    time.Time
+	Last     time.Time // of the requests
+}
+
+// Read calls each with every record of a request that r has, in order, and the record is each's to keep. Lines that
+// are not records are counted and passed over, because a log may begin in the middle of one.
+func Read(r io.Reader, each func(*Record)) (Summary, error) {
+	var s Summary
+	in := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, err := readLine(in)
+		if len(line) > 0 {
+			s.add(line, each)
+		}
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err != nil {
+			return s, fmt.Errorf("reading events: %w", err)
+		}
+	}
+}
+
+// readLine returns the next line without blanks around it. Of one that is too long it returns so much that it is no
+// record.
+func readLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line) <= maxLine {
+			line = append(line, part...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		return bytes.TrimSpace(line), err
+	}
+}
+
+func (s *Summary) add(line []byte, each func(*Record)) {
+	s.Lines++
+	rec, err := Parse(line)
+	switch {
+	case err != nil:
+		s.Damaged++
+	case rec == nil:
+		s.Others++
+	default:
+		s.Requests++
+		if s.First.IsZero() || rec.Time.Before(s.First) {
+			s.First = rec.Time
+		}
+		if rec.Time.After(s.Last) {
+			s.Last = rec.Time
+		}
+		each(rec)
+	}
+}
+
+// Parse reads one line of events. It returns nil for a record that is not one of a request.
+func Parse(line []byte) (*Record, error) {
+	if len(line) > maxLine {
+		return nil, fmt.Errorf("want at most %d bytes", maxLine)
+	}
+	var kind struct {
+		Msg string `json:"msg"`
+	}
+	if err := json.Unmarshal(line, &kind); err != nil {
+		return nil, fmt.Errorf("not an event: %w", err)
+	}
+	if kind.Msg != "request" {
+		return nil, nil
+	}
+	rec := &Record{}
+	if err := json.Unmarshal(line, rec); err != nil {
+		return nil, fmt.Errorf("not an event: %w", err)
+	}
+	return rec, rec.validate()
+}
+
+func (rec *Record) validate() error {
+	if rec.ID == "" {
+		return errors.New("id: want one")
+	}
+	if rec.WAF == nil {
+		return nil
+	}
+	if n := len(rec.WAF.Matches); n > maxRecorded {
+		return fmt.Errorf("waf.matches: want at most %d, got %d", maxRecorded, n)
+	}
+	if n := len(rec.WAF.Groups); n > maxRecorded {
+		return fmt.Errorf("waf.groups: want at most %d, got %d", maxRecorded, n)
+	}
+	numbers := []int{rec.WAF.Score, rec.WAF.Threshold, rec.WAF.Paranoia, rec.WAF.Exclusions, rec.WAF.Cause}
+	for i := range rec.WAF.Matches {
+		m := &rec.WAF.Matches[i]
+		m.Exclude = nil // worked out here: what stands in a line is to be pasted into a configuration
+		numbers = append(numbers, m.Score)
+		if m.Rule <= 0 {
+			return fmt.Errorf("rule: want an id, got %d", m.Rule)
+		}
+	}
+	if slices.ContainsFunc(numbers, func(n int) bool { return n < 0 || n > maxScore }) {
+		return fmt.Errorf("waf: want numbers from 0 to %d", maxScore)
+	}
+	if !slices.Contains([]string{"pass", "block", "count"}, rec.WAF.Verdict) {
+		return fmt.Errorf("waf.verdict: want pass, block or count, got %q", rec.WAF.Verdict)
+	}
+	rec.WAF.Threshold = max(rec.WAF.Threshold, 0)
+	if rec.WAF.Threshold == 0 {
+		rec.WAF.Threshold = defaultThreshold
+	}
+	return nil
+}
+
+// refused reports whether the WAF's rules refused the request, or would have in block mode.
+func (rec *Record) refused() bool { return rec.WAF != nil && rec.WAF.Verdict != "pass" }
+
+// unreadable is why the WAF refused a request that no rule refused; "" if it did not.
+func (rec *Record) unreadable() string {
+	if rec.WAF == nil || rec.WAF.Verdict == "block" {
+		return ""
+	}
+	reason, ok := strings.CutPrefix(rec.Denied, "waf: ")
+	if !ok {
+		return ""
+	}
+	return reason
+}

@@ -1,0 +1,196 @@
+package tuning
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gatehouse/waf"
+)
+
+// What a request becomes beside a Verdict.
+const (
+	Counts Verdict = "count" // it would be blocked, and passes because the mode is count
+)
+
+// A Plan is the WAF of one route of a configuration that is not running.
+type Plan struct {
+	Route string
+	cfg   waf.Config // effective
+	finds *waf.Filter
+}
+
+// NewPlan compiles no engine.
+func NewPlan(route string, cfg waf.Config) (*Plan, error) {
+	p := &Plan{Route: route, cfg: cfg.Effective()}
+	if p.cfg.Mode == waf.ModeOff {
+		return p, nil
+	}
+	var err error
+	p.finds, err = waf.NewFilter(cfg)
+	return p, err
+}
+
+// A Change is what a Plan says of one recorded request.
+type Change struct {
+	Was, Becomes Verdict
+	// Low and High bound the score that the recorded matches still give.
+	Low, High int
+	// Why says what makes the difference, or what leaves Becomes Unknown.
+	Why []string
+	// Assumes is what Becomes depends on and events do not say; "" for nothing.
+	Assumes string
+}
+
+// maxRemembered bounds what odd lines can fill the memory with.
+const maxRemembered = 64
+
+// A Replay judges recorded requests by plans. It is not safe for concurrent use.
+type Replay struct {
+	recorded map[string]*waf.Filter // by what records say that their engine loaded
+}
+
+// Judge says what becomes of rec on the route of p. Events hold what matched and not the request, so that what takes
+// away is known, and what adds is not.
+func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
+	if rec.WAF == nil {
+		c := Change{Becomes: Unknown, Why: []string{"it was not inspected, and would be"}}
+		if p.cfg.Mode == waf.ModeOff {
+			c = Change{Becomes: Passes}
+		}
+		c.Was = Passes
+		return c, nil
+	}
+	c := Change{Was: Verdict(rec.WAF.Verdict)}
+	reason := rec.unreadable()
+	if reason != "" {
+		c.Was = Refuses
+	}
+	if p.cfg.Mode == waf.ModeOff {
+		c.Becomes, c.Why = Passes, []string{"the WAF is off"}
+		return c, nil
+	}
+	if reason != "" {
+		c.Becomes, c.Low, c.High = Unknown, rec.WAF.Score, rec.WAF.Score
+		c.Why = []string{fmt.Sprintf("it was refused because %s, and not by a rule", strings.TrimSuffix(reason, "."))}
+		return c, nil
+	}
+	adds, err := r.adds(rec, p)
+	if err != nil {
+		return c, err
+	}
+	out := rec.Judge(func(m Match) bool { return p.finds.Finds(m.found()) }, p.cfg.Threshold)
+	c.Low, c.High, c.Becomes = out.Low, out.High, out.Verdict
+	switch {
+	case out.Verdict == Refuses && p.cfg.Mode == waf.ModeCount:
+		c.Becomes = Counts
+	case out.Verdict == Passes && len(adds) > 0:
+		c.Becomes, c.Why = Unknown, adds
+		return c, nil
+	case out.Verdict == Unknown:
+		c.Why = []string{out.Reason}
+		return c, nil
+	}
+	c.Why = r.differences(rec, p)
+	if rec.WAF.Exclusions > 0 && out.Verdict == Passes {
+		c.Assumes = fmt.Sprintf("that the new file keeps the %s that it was inspected with", several(rec.WAF.Exclusions, "exclusion"))
+	}
+	return c, nil
+}
+
+// adds says what an engine of p may find that the one of rec did not look for.
+func (r *Replay) adds(rec *Record, p *Plan) (why []string, err error) {
+	old, err := r.loadedBy(rec.WAF)
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		why = append(why, "the event does not say which rules ran")
+	} else if n := p.finds.Beyond(old); n > 0 {
+		what := "another choice of groups"
+		if p.cfg.Paranoia > rec.WAF.Paranoia {
+			what = fmt.Sprintf("paranoia %d instead of %d", p.cfg.Paranoia, rec.WAF.Paranoia)
+		}
+		why = append(why, fmt.Sprintf("%s runs %s that did not run, and events do not hold the request", what, several(n, "rule")))
+	}
+	if n := rec.WAF.Exclusions; n > len(p.cfg.Exclude) {
+		why = append(why, fmt.Sprintf("it was inspected with %s, of which some are gone: what they hid is not in the event", several(n, "exclusion")))
+	}
+	return why, nil
+}
+
+// loadedBy is what the engine of a record loaded, or nil if the record does not say.
+func (r *Replay) loadedBy(w *WAF) (*waf.Filter, error) {
+	key := fmt.Sprint(w.Paranoia, w.Groups)
+	if f, known := r.recorded[key]; known {
+		return f, nil
+	}
+	cfg := waf.Config{Paranoia: w.Paranoia, Groups: w.Groups}
+	valid := w.Paranoia > 0
+	cfg.Validate(func(string, string) { valid = false })
+	var f *waf.Filter
+	if valid {
+		var err error
+		if f, err = waf.NewFilter(cfg); err != nil {
+			return nil, err
+		}
+	}
+	if r.recorded == nil || len(r.recorded) == maxRemembered {
+		r.recorded = map[string]*waf.Filter{}
+	}
+	r.recorded[key] = f
+	return f, nil
+}
+
+// differences says what of p makes another verdict out of the matches of rec.
+func (r *Replay) differences(rec *Record, p *Plan) (why []string) {
+	var places, rules []string
+	for _, m := range rec.WAF.Matches {
+		switch {
+		case p.finds.Finds(m.found()):
+		case p.finds.Loads(m.Rule):
+			places = add(places, fmt.Sprintf("%d at %s", m.Rule, m.Place()))
+		default:
+			rules = add(rules, fmt.Sprint(m.Rule))
+		}
+	}
+	if len(places) > 0 {
+		why = append(why, "excluded: "+strings.Join(places, ", "))
+	}
+	if len(rules) > 0 {
+		why = append(why, "not loaded: "+strings.Join(rules, ", "))
+	}
+	if p.cfg.Threshold != rec.WAF.Threshold {
+		why = append(why, fmt.Sprintf("threshold %d instead of %d", p.cfg.Threshold, rec.WAF.Threshold))
+	}
+	if p.cfg.Mode != rec.WAF.Mode {
+		why = append(why, fmt.Sprintf("mode %s instead of %s", p.cfg.Mode, rec.WAF.Mode))
+	}
+	return why
+}
+
+func add(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// Place names where m was found in the words of the configuration, or, where it has none, in the engine's.
+func (m Match) Place() string {
+	if x := m.exclusion(); x.Target != "" {
+		return x.Target
+	}
+	if m.Key != "" {
+		return m.Variable + ":" + m.Key
+	}
+	return m.Variable
+}
+
+// several is "1 rule" or "2 rules".
+func several(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -101,6 +102,20 @@ func (g *Generation) ID() string { return g.id }
 // Done returns a channel that is closed when another generation has taken over and the last request that entered with g has
 // left, upgraded connections included. What only g used may be closed then.
 func (g *Generation) Done() <-chan struct{} { return g.done }
+
+// RouteOf returns the name of the route that takes requests with this method, host and escaped path, or why none does. It
+// looks at nothing else of a request and runs nothing.
+func (g *Generation) RouteOf(method, host, path string) (string, error) {
+	canonical, err := canonicalPath(path)
+	if err != nil {
+		return "", err
+	}
+	rt, err := g.table.admitPath(strings.ToLower(host), canonical, method)
+	if err != nil {
+		return "", err
+	}
+	return rt.Name, nil
+}
 
 // enter counts a request in and reports false if g is retired.
 func (g *Generation) enter() bool {

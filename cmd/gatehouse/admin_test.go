@@ -124,10 +124,10 @@ func TestHealthReadsTheTokenFromAFile(t *testing.T) {
 	var out strings.Builder
 	env := &environment{stdout: &out}
 	address := strings.TrimPrefix(s.URL, "http://")
-	if err := (&healthCommand{Admin: address, TokenFile: file}).Run(t.Context(), env); err != nil || out.String() != "ready\n" {
+	if err := (&healthCommand{adminAccess: adminAccess{Admin: address, TokenFile: file}}).Run(t.Context(), env); err != nil || out.String() != "ready\n" {
 		t.Errorf("got %q, %v, want ready", out.String(), err)
 	}
-	err := (&healthCommand{Admin: address, TokenFile: file + "x"}).Run(t.Context(), env)
+	err := (&healthCommand{adminAccess: adminAccess{Admin: address, TokenFile: file + "x"}}).Run(t.Context(), env)
 	if err == nil || !strings.Contains(err.Error(), file+"x") {
 		t.Errorf("without the file: got %v, want an error that names it", err)
 	}

@@ -358,16 +358,20 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 		return at(place+".headers", err)
 	}
 	for i, m := range rt.Match {
-		name := rt.Name
-		if i > 0 {
-			name = fmt.Sprintf("%s (%d)", rt.Name, i+1)
-		}
 		a.routes = append(a.routes, proxy.Route{
-			Name: name, Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
+			Name: matchName(rt.Name, i), Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
 			Response: security.Apply, ResponseLines: security.Lines, MaxBody: int64(rt.MaxBody),
 		})
 	}
 	return nil
+}
+
+// matchName names one match of a route in events.
+func matchName(route string, i int) string {
+	if i == 0 {
+		return route
+	}
+	return fmt.Sprintf("%s (%d)", route, i+1)
 }
 
 // guards builds a route's guards, in the one order that there is: limits by address, WAF, authenticate

@@ -27,6 +27,20 @@ type action interface {
 	Run(ctx context.Context, env *environment) error
 }
 
+// An operand is an argument that is no flag, for actions that want one.
+type operand struct {
+	name string // as help has it
+	to   *string
+}
+
+// operandOf is what the action wants beside its flags; nil for nothing.
+func operandOf(a action) *operand {
+	if v, ok := a.(interface{ operand() *operand }); ok {
+		return v.operand()
+	}
+	return nil
+}
+
 // errHelp is the answer to --help: what was asked for is printed, and nothing more is to do.
 var errHelp = errors.New("help")
 
@@ -92,13 +106,24 @@ func (c command) parse(args []string, env *environment) (action, error) {
 	help := set.BoolP("help", "h", false, "Show this help.")
 	c.action.flags(set, env)
 	err := set.Parse(args)
+	wanted := operandOf(c.action)
 	switch {
 	case *help:
-		fmt.Fprintf(env.stdout, "Usage: gatehouse %s [flags]\n\n%s\n\nFlags:\n", c.name, c.help)
+		usage := c.name
+		if wanted != nil {
+			usage += " " + wanted.name
+		}
+		fmt.Fprintf(env.stdout, "Usage: gatehouse %s [flags]\n\n%s\n\nFlags:\n", usage, c.help)
 		writeRows(env.stdout, flagRows(set))
 		return nil, errHelp
 	case err != nil:
 		return nil, explain(err, set)
+	case wanted != nil && set.NArg() == 1:
+		*wanted.to = set.Arg(0)
+	case wanted != nil && set.NArg() == 0:
+		return nil, fmt.Errorf("%s: want %s", c.name, wanted.name)
+	case wanted != nil:
+		return nil, fmt.Errorf("%s: want one %s, got %s", c.name, wanted.name, quoted(set.Args()))
 	case set.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %s%s", set.Arg(0), meant(set))
 	}

@@ -14,18 +14,25 @@ import (
 	"github.com/spf13/pflag"
 
 	"gatehouse/configs"
+	"gatehouse/internal/tuning"
 )
 
 // healthCommand is what a container's HEALTHCHECK and an operator's shell call.
 type healthCommand struct {
-	Admin            string
-	Live             bool
-	Token, TokenFile string
+	adminAccess
+	Live bool
 }
 
 func (c *healthCommand) flags(set *pflag.FlagSet, env *environment) {
-	set.StringVar(&c.Admin, "admin", configs.DefaultAdmin, "The admin listener's `address`: host:port, or unix:PATH.")
+	c.adminAccess.flags(set, env)
 	set.BoolVar(&c.Live, "live", false, "Ask whether the process is alive instead of whether it is ready.")
+}
+
+// adminAccess is how a command finds the admin listener of a running Gatehouse.
+type adminAccess struct{ Admin, Token, TokenFile string }
+
+func (c *adminAccess) flags(set *pflag.FlagSet, env *environment) {
+	set.StringVar(&c.Admin, "admin", configs.DefaultAdmin, "The admin listener's `address`: host:port, or unix:PATH.")
 	set.StringVar(&c.Token, "token", "",
 		"The admin listener's `token`, where it wants one; better in the environment (GATEHOUSE_ADMIN_TOKEN) or a file, where other users do not see it.")
 	set.StringVar(&c.TokenFile, "token-file", "", "A `file` with the token.")
@@ -42,14 +49,10 @@ func (c *healthCommand) Run(ctx context.Context, env *environment) error {
 	if c.Live {
 		path = "/healthz"
 	}
-	if c.TokenFile != "" {
-		text, err := os.ReadFile(c.TokenFile)
-		if err != nil {
-			return fmt.Errorf("health: the admin token: %w", err)
-		}
-		c.Token = strings.TrimSpace(string(text))
+	status, body, err := c.get(ctx, path)
+	if err == nil && status != http.StatusOK {
+		err = refusedByAdmin(status, body)
 	}
-	body, err := askAdmin(ctx, c.Admin, path, c.Token)
 	if err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
@@ -57,10 +60,25 @@ func (c *healthCommand) Run(ctx context.Context, env *environment) error {
 	return nil
 }
 
-// askAdmin gets path from the admin listener, with the token if there is one, and returns its text when the
-// answer is 200.
-func askAdmin(ctx context.Context, admin, path, token string) (string, error) {
-	network, address := adminAddress(admin)
+// refusedByAdmin is what the admin listener said instead of an answer.
+func refusedByAdmin(status int, body string) error {
+	return fmt.Errorf("%d %s: %s", status, http.StatusText(status), strings.TrimSpace(body))
+}
+
+// maxAnswer bounds an answer of the admin listener, whose longest are all samples.
+const maxAnswer = 2*tuning.MaxSamplesBytes + 1<<20
+
+// get gets path from the admin listener, with the token if there is one.
+func (c *adminAccess) get(ctx context.Context, path string) (status int, body string, err error) {
+	token := c.Token
+	if c.TokenFile != "" {
+		text, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return 0, "", fmt.Errorf("the admin token: %w", err)
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	network, address := adminAddress(c.Admin)
 	client := http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -69,24 +87,21 @@ func askAdmin(ctx context.Context, admin, path, token string) (string, error) {
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("no answer from the admin listener %s: %w", admin, errors.Unwrap(err))
+		return 0, "", fmt.Errorf("no answer from the admin listener %s: %w", c.Admin, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return "", fmt.Errorf("the admin listener's answer broke off: %w", err)
+		return 0, "", fmt.Errorf("the admin listener's answer broke off: %w", err)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(body)))
-	}
-	return string(body), nil
+	return resp.StatusCode, string(text), nil
 }
 
 // adminAddress splits "unix:PATH" from "host:port".

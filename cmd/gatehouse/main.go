@@ -24,6 +24,9 @@ func commands() []command {
 		{"check", "Load and assemble a configuration, print its problems, touch nothing.", new(checkCommand)},
 		{"dev", "Run a working front door on https://localhost:8443 with nothing else installed.", new(devCommand)},
 		{"pool", "Run the development user pool as a process of its own.", new(poolCommand)},
+		{"why", "Say what happened to a request, and which exclusion would have let it through.", new(whyCommand)},
+		{"waf tune", "Group what the WAF matched, and print the exclusions with what they would do.", new(tuneCommand)},
+		{"waf replay", "Say what another configuration's WAF would do about recorded requests.", new(replayCommand)},
 		{"health", "Ask a running Gatehouse on this machine whether it is ready.", new(healthCommand)},
 		{"keys new", "Make a new key: its PEM on standard output, its id on standard error.", new(keysNewCommand)},
 		{"keys list", "List the keys that a configuration publishes, and say which one signs.", new(keysListCommand)},
@@ -33,6 +36,7 @@ func commands() []command {
 
 // environment is what a command may touch of the process it runs in, so that tests can give it another.
 type environment struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
 	// ready, when set, is told the addresses once the listeners serve.
@@ -40,7 +44,7 @@ type environment struct {
 }
 
 func main() {
-	env := &environment{stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
+	env := &environment{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv}
 	os.Exit(execute(context.Background(), os.Args[1:], env))
 }
 

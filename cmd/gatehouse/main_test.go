@@ -15,7 +15,15 @@ func TestWrongCommandLines(t *testing.T) {
 		"keys":                                 `expected one of "new", "list"`,
 		"keys nwe":                             `unexpected argument nwe, did you mean "new"?`,
 		"keys -x":                              `unknown flag -x: the command comes first, one of "new", "list"`,
-		"serve":                                `unexpected argument serve, want one of "run", "check", "dev", "pool", "health", "keys", "version"`,
+		"serve":                                `unexpected argument serve, want one of "run", "check", "dev", "pool", "why", "waf", "health", "keys", "version"`,
+		"why":                                  `why: want REQUEST-ID`,
+		"why 12":                               `why: want the id of a request, 32 hexadecimal digits, got "12"`,
+		"why a b":                              `why: want one REQUEST-ID, got "a", "b"`,
+		"waf":                                  `expected one of "tune", "replay"`,
+		"waf replay -c x":                      `waf replay: want EVENTS`,
+		"waf tune --since yesterday":           `--since: want a duration, got "yesterday"`,
+		"waf tune --since -1h":                 `--since and --top: want 0 or more`,
+		"waf replay - -c testdata/no.yaml":     "testdata/no.yaml: cannot be read: no such file or directory",
 		"-c gatehouse.yaml run":                `unknown flag -c: the command comes first, one of "run", "check"`,
 		"run --confg x":                        `unknown flag --confg, did you mean "--config"?`,
 		"run -qx":                              `unknown flag -x, want one of "-h", "-c", "-q"`,
@@ -50,14 +58,17 @@ func TestWrongCommandLines(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
-		"--help":             {"Usage: gatehouse <command>", "  keys list   List the keys"},
-		"-h":                 {"Usage: gatehouse <command>", "  run         Run the front door."},
+		"--help":             {"Usage: gatehouse <command>", "  keys list    List the keys"},
+		"-h":                 {"Usage: gatehouse <command>", "  run          Run the front door."},
 		"help":               {"Usage: gatehouse <command>"},
 		"keys --help":        {"Usage: gatehouse keys <command>", "  keys new    Make a new key"},
 		"run --help":         {"Usage: gatehouse run [flags]", `-c, --config=file   The configuration file. Default:`, `/etc/gatehouse/gatehouse.yaml.`},
 		"help run":           {"Usage: gatehouse run [flags]"},
 		"keys new -h":        {"Usage: gatehouse keys new [flags]", "-o, --out=file"},
 		"health --help":      {"Default: 127.0.0.1:9901.", "GATEHOUSE_ADMIN_TOKEN"},
+		"why --help":         {"Usage: gatehouse why REQUEST-ID [flags]", "--events=file"},
+		"waf --help":         {"Usage: gatehouse waf <command>", "  waf tune"},
+		"waf replay -h":      {"Usage: gatehouse waf replay EVENTS [flags]", "-c, --config=file"},
 		"pool --help --nope": {"--access-ttl=duration    Life of access tokens. Default: 1h0m0s."},
 	} {
 		t.Run(line, func(t *testing.T) {

@@ -14,6 +14,9 @@ import (
 	"gatehouse/proxy/ratelimit"
 )
 
+// ownPrefix begins the names, in events, of routes that Gatehouse answers itself.
+const ownPrefix = "gatehouse "
+
 // ownRoutes adds what Gatehouse answers itself: the sign-in endpoints and the assertion's keys, on every
 // host that somebody can sign in to or bring a token to.
 func (a *assembler) ownRoutes() error {
@@ -37,12 +40,12 @@ func (a *assembler) ownRoutes() error {
 		}
 		for path, handler := range endpoints {
 			a.routes = append(a.routes, proxy.Route{
-				Name: "gatehouse " + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guardsOf(path),
+				Name: ownPrefix + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guardsOf(path),
 				Handler: handler, Response: a.security.Apply, ResponseLines: a.security.Lines, MaxBody: 64 << 10, Gateway: true,
 			})
 		}
 		a.routes = append(a.routes, proxy.Route{
-			Name:  "gatehouse keys" + suffix,
+			Name:  ownPrefix + "keys" + suffix,
 			Match: proxy.Match{Hosts: hosts, Path: keysPrefix + "/*", Methods: []string{http.MethodGet}}, Handler: keys,
 			Response: a.security.Apply, ResponseLines: a.security.Lines, Gateway: true,
 		})

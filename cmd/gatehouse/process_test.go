@@ -99,7 +99,7 @@ func TestTheAdminListenerWantsItsToken(t *testing.T) {
 	ask("Bearer "+second, http.StatusOK)
 
 	health := func(token string) error {
-		c := &healthCommand{Admin: p.at.Admin.String(), Token: token}
+		c := &healthCommand{adminAccess: adminAccess{Admin: p.at.Admin.String(), Token: token}}
 		return c.Run(t.Context(), &environment{stdout: io.Discard})
 	}
 	if err := health(second); err != nil {

@@ -1,6 +1,11 @@
 package tuning
 
-import "gatehouse/waf"
+import (
+	"fmt"
+	"strings"
+
+	"gatehouse/waf"
+)
 
 // maxRecorded is how many matches of a request are recorded at most.
 const maxRecorded = 64
@@ -127,3 +132,18 @@ func covered(m Match, list []Exclusion) bool {
 	}
 	return false
 }
+
+// String is x as the configuration file has it.
+func (x Exclusion) String() string {
+	switch {
+	case x.Target == "":
+		return fmt.Sprintf("{rule: %d}", x.Rule)
+	case strings.Trim(x.Target, plainYAML) == "":
+		return fmt.Sprintf("{rule: %d, target: %s}", x.Rule, x.Target)
+	default:
+		return fmt.Sprintf("{rule: %d, target: %q}", x.Rule, x.Target) // no character of a target is escaped
+	}
+}
+
+// plainYAML are the characters that mean nothing to YAML wherever they stand in a text that begins with a letter.
+const plainYAML = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-$"

@@ -93,7 +93,7 @@ func TestWhoDecided(t *testing.T) {
 		{"login", Record{Route: "a", Denied: "x", Guards: map[string]string{"waf": "count", "login": "asked"}, WAF: &WAF{Verdict: "count"}}, ByLogin},
 		{"a limit by identity", Record{Route: "a", Denied: "x", Guards: map[string]string{"login": "pass", "limit": "pass, block"}}, ByLimit},
 		{"the upstream", Record{Route: "a", Denied: "x", Guards: map[string]string{"upstream": "connect_refused", "login": "pass"}}, Upstream},
-		{"the routes", Record{Denied: "x"}, ByTable},
+		{"the routes", Record{Denied: "x", Guards: map[string]string{"admission": "no route"}}, ByTable},
 		{"something else", Record{Route: "a", Denied: "panic"}, ByOther},
 	} {
 		if got := tt.rec.Decider(); got != tt.want {

@@ -33,6 +33,8 @@ func (rec *Record) Decider() Guard {
 	switch {
 	case rec.Denied == "":
 		return NoGuard
+	case rec.Guards["admission"] == "no route":
+		return ByTable
 	case rec.Guards["admission"] != "":
 		return Admission
 	case rec.WAF != nil && (rec.WAF.Verdict == "block" || rec.unreadable() != ""), strings.HasPrefix(rec.Denied, "waf: "):
@@ -43,8 +45,6 @@ func (rec *Record) Decider() Guard {
 		return ByLogin
 	case rec.Guards["upstream"] != "":
 		return Upstream
-	case rec.Route == "":
-		return ByTable
 	default:
 		return ByOther
 	}

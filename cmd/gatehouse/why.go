@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"gatehouse/internal/tuning"
+)
+
+// whyCommand says what happened to one request.
+type whyCommand struct {
+	recordedRequests
+	ID string
+}
+
+func (c *whyCommand) operand() *operand { return &operand{"REQUEST-ID", &c.ID} }
+
+// Validate takes an id as people copy it.
+func (c *whyCommand) Validate() error {
+	id := strings.ToLower(strings.TrimSpace(c.ID))
+	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
+		return fmt.Errorf("want the id of a request, 32 hexadecimal digits, got %q", c.ID)
+	}
+	c.ID = id
+	return nil
+}
+
+func (c *whyCommand) flags(set *pflag.FlagSet, env *environment) { c.recordedRequests.flags(set, env) }
+
+func (c *whyCommand) Run(ctx context.Context, env *environment) error {
+	rec, err := c.find(ctx, env, c.ID)
+	if err != nil {
+		return fmt.Errorf("why: %w", err)
+	}
+	writeWhy(env.stdout, rec)
+	return nil
+}
+
+func writeWhy(w io.Writer, rec *tuning.Record) {
+	fmt.Fprintf(w, "%s  %s\n", plain(rec.ID), moment(rec.Time))
+	route := "on no route"
+	if rec.Route != "" {
+		route = fmt.Sprintf("on the route %q", plain(rec.Route))
+	}
+	fmt.Fprintf(w, "%s %s%s from %s, answered with %d %s\n\n", plain(rec.Method), plain(rec.Host), plain(rec.Path), plain(rec.Client), rec.Status, route)
+	fmt.Fprintln(w, decision(rec))
+	if rec.Denied != "" {
+		fmt.Fprintf(w, "The event says: %s\n", plain(rec.Denied))
+	}
+	if guards := guardsOf(rec); guards != "" {
+		fmt.Fprintf(w, "On its way: %s\n", guards)
+	}
+	if rec.WAF != nil {
+		writeMatches(w, rec)
+	}
+}
+
+// decision is one sentence: who decided, and why.
+func decision(rec *tuning.Record) string {
+	switch rec.Decider() {
+	case tuning.NoGuard:
+		if rec.Status >= 500 {
+			return "Gatehouse let it through. The answer is the application's."
+		}
+		if rec.WAF != nil && rec.WAF.Verdict == "count" {
+			return "Gatehouse let it through. In block mode the WAF would have refused it."
+		}
+		return "Gatehouse let it through."
+	case tuning.Admission:
+		return fmt.Sprintf("Admission refused it: %s. Some of what it refuses a route can let in by name (admit).", plain(rec.Guards["admission"]))
+	case tuning.ByTable:
+		return "No route takes it."
+	case tuning.ByLimit:
+		if rec.Limit != nil {
+			return fmt.Sprintf("The limit %q refused it (limits, and limit on the route).", plain(rec.Limit.Name))
+		}
+		return "A limit refused it."
+	case tuning.ByLogin:
+		return loginDecision(rec)
+	case tuning.Upstream:
+		return fmt.Sprintf("The upstream gave no answer: %s.", plain(rec.Guards["upstream"]))
+	case tuning.ByWAF:
+		return wafDecision(rec)
+	default:
+		return "Gatehouse could not serve it."
+	}
+}
+
+func loginDecision(rec *tuning.Record) string {
+	switch said := rec.Guards["login"]; {
+	case strings.Contains(said, "asked"):
+		return "Nobody was signed in, and the route wants somebody (require): the client was asked to sign in."
+	case strings.Contains(said, "failed"):
+		return "The sign-in failed."
+	default:
+		return "Whoever sent it may not come in here (require on the route)."
+	}
+}
+
+func wafDecision(rec *tuning.Record) string {
+	switch {
+	case rec.WAF == nil || rec.WAF.Verdict != "block":
+		return "The WAF refused it because it could not be inspected; no rule did, and no exclusion changes that."
+	case rec.WAF.Cause == 0 || rec.WAF.Cause == scoreRule:
+		return fmt.Sprintf("The WAF refused it: the score %d reached the threshold %d.", rec.WAF.Score, rec.WAF.Threshold)
+	default:
+		return fmt.Sprintf("The WAF refused it: the rule %d refuses by itself, whatever the score is.", rec.WAF.Cause)
+	}
+}
+
+// guardsOf lists what the guards said, in the order of the way.
+func guardsOf(rec *tuning.Record) string {
+	var list []string
+	for _, name := range []string{"admission", "limit", "waf", "login", "upstream", "cookie"} {
+		if said := rec.Guards[name]; said != "" {
+			list = append(list, name+" "+plain(said))
+		}
+	}
+	return strings.Join(list, " · ")
+}
+
+func writeMatches(w io.Writer, rec *tuning.Record) {
+	waf := rec.WAF
+	engine := fmt.Sprintf("score %d, threshold %d, mode %s", waf.Score, waf.Threshold, plain(waf.Mode))
+	if waf.Paranoia > 0 {
+		engine += fmt.Sprintf(", paranoia %d", waf.Paranoia)
+	}
+	if len(waf.Matches) == 0 {
+		fmt.Fprintf(w, "\nNo rule matched (%s).\n", engine)
+		return
+	}
+	fmt.Fprintf(w, "\nWhat matched (%s):\n", engine)
+	var rules []int
+	for _, m := range waf.Matches {
+		if !slices.Contains(rules, m.Rule) {
+			rules = append(rules, m.Rule)
+		}
+		fmt.Fprintf(w, "  %d  +%d  %s  %s\n", m.Rule, m.Score, plain(m.Place()), plain(m.Message))
+	}
+	needs := rec.Needs()
+	if len(needs) == 0 {
+		return
+	}
+	writeAdvice(w, rec, needs, len(rules))
+}
+
+// writeAdvice prints what to paste, and what to think of before.
+func writeAdvice(w io.Writer, rec *tuning.Record, needs []tuning.Exclusion, rules int) {
+	fmt.Fprintf(w, "\nIf the request was a good one, add this to the route %q:\n\n", plain(rec.Route))
+	writeExclusions(w, needs)
+	gone := func(m tuning.Match) bool {
+		return !slices.ContainsFunc(needs, func(x tuning.Exclusion) bool { return x.Covers(m) })
+	}
+	out := rec.Judge(gone, rec.WAF.Threshold)
+	switch out.Verdict {
+	case tuning.Passes:
+		fmt.Fprintf(w, "\nIt would then have passed, with a score of %s.\n", scores(out))
+	case tuning.Refuses:
+		fmt.Fprintf(w, "\nIt would still not have passed.\n")
+	default:
+		fmt.Fprintf(w, "\nWhether it would then have passed is not known: %s.\n", out.Reason)
+	}
+	if slices.ContainsFunc(needs, func(x tuning.Exclusion) bool { return x.Target == "" }) {
+		fmt.Fprintln(w, "Without a target the rule is off for the whole route: where it matched has no name of its own.")
+	}
+	if rules > 1 {
+		fmt.Fprintf(w, "%d rules matched, which is likely an attack: look at what was sent before you paste this.\n", rules)
+	}
+}
+
+// writeExclusions prints the YAML, as a route or the top of the file takes it.
+func writeExclusions(w io.Writer, list []tuning.Exclusion) {
+	if len(list) == 1 {
+		fmt.Fprintf(w, "    waf: {exclude: [%s]}\n", list[0])
+		return
+	}
+	fmt.Fprint(w, "    waf:\n      exclude:\n")
+	for _, x := range list {
+		fmt.Fprintf(w, "        - %s\n", x)
+	}
+}
+
+// scores is the score that is left, or its bounds.
+func scores(out tuning.Outcome) string {
+	if out.Low == out.High {
+		return fmt.Sprint(out.Low)
+	}
+	return fmt.Sprintf("%d to %d", out.Low, out.High)
+}

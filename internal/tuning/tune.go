@@ -160,7 +160,7 @@ func (g *Group) add(rec *Record, x Exclusion) {
 	}
 }
 
-// Groups returns them, most requests first.
+// Groups returns them, most requests first, and among equals what lets most through.
 func (t *Tuning) Groups() []Group {
 	list := make([]Group, 0, len(t.groups))
 	for _, g := range t.groups {
@@ -173,8 +173,8 @@ func (t *Tuning) Groups() []Group {
 	}
 	slices.SortFunc(list, func(a, b Group) int {
 		return cmp.Or(
-			cmp.Compare(b.Requests, a.Requests), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Route, b.Route),
-			cmp.Compare(a.Target, b.Target),
+			cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.LetsThrough, a.LetsThrough), cmp.Compare(a.Rule, b.Rule),
+			cmp.Compare(a.Route, b.Route), cmp.Compare(a.Target, b.Target),
 		)
 	})
 	return list

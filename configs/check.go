@@ -112,6 +112,7 @@ func (c *Config) checkSections(d *decoder) {
 	if c.Fleet != nil {
 		d.section("fleet", *c.Fleet)
 	}
+	d.section("events.waf_log", c.Events.WAFLog)
 	d.section("headers", c.Headers)
 	d.section("assertion", c.Assertion)
 	if c.Assertion.Shared() && c.Fleet == nil {

@@ -9,6 +9,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
@@ -59,6 +60,8 @@ type Config struct {
 	// needs no switch: on_unauthenticated: deny answers 401 without a session and sends an expired
 	// one to sign in; the headers, the callback path and the key endpoint are ALB's.
 	Compat string `yaml:"compat"`
+	// Events are what is written beside the event lines, which always go to standard output.
+	Events Events `yaml:"events"`
 	// StateDir holds certificates, the local CA, the ACME account and, so that a restart brings nobody
 	// back, who has signed out. Default: $STATE_DIRECTORY (systemd), else gatehouse in the user's state
 	// directory.
@@ -94,6 +97,13 @@ type Listen struct {
 	HeaderTimeout Duration `yaml:"header_timeout"`
 	// IdleTimeout bounds the time between two requests on a connection; default 60s, as ALB has it.
 	IdleTimeout Duration `yaml:"idle_timeout"`
+}
+
+// Events says what of requests is written in the form of another program.
+type Events struct {
+	// WAFLog is "aws" for a record in the form of AWS WAF's logs for each request that a rule matched, on standard output, or
+	// a mapping.
+	WAFLog awslog.Config `yaml:"waf_log"`
 }
 
 // A Route says what is matched, who may come in, and where it goes.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -100,6 +101,9 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 		return
 	case *waf.Config:
 		d.waf(n, target, path)
+		return
+	case *awslog.Config:
+		d.short(n, reflect.ValueOf(target).Elem(), path, "format")
 		return
 	case *headers.SecurityConfig:
 		d.headers(n, target, path)

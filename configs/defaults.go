@@ -171,6 +171,7 @@ func (c *Config) eachFile(f func(*string)) {
 	if c.Fleet != nil {
 		f(&c.Fleet.CA)
 	}
+	f(&c.Events.WAFLog.File)
 	for i := range c.Assertion.Keys {
 		f(&c.Assertion.Keys[i])
 	}

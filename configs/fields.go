@@ -9,6 +9,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/waf"
@@ -56,6 +57,10 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"block", "count", "off"}
 		case "oversize":
 			return []string{"reject", "partial"}
+		}
+	case awslog.Config:
+		if key == "format" {
+			return []string{awslog.FormatAWS}
 		}
 	case headers.SecurityConfig:
 		if key == "preset" {

@@ -13,6 +13,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/waf"
@@ -127,7 +128,7 @@ func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
 		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{},
-		&certs.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
+		&certs.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
 	} {
 		v := reflect.ValueOf(section).Elem()
 		for key, i := range fieldNames(v.Type()) {

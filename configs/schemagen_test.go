@@ -16,6 +16,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -189,6 +190,8 @@ func (g *generator) schema(t reflect.Type) object {
 		return object{{"anyOf", []any{object{{"type", "string"}}, texts, g.section(t)}}}
 	case waf.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
+	case awslog.Config:
+		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "format")}}), g.section(t)}}}
 	case headers.SecurityConfig:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "preset")}}), g.section(t)}}}
 	}
@@ -280,7 +283,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"gatehouse/authn/identity"
 	"gatehouse/configs"
 	"gatehouse/headers"
+	"gatehouse/internal/awslog"
 	"gatehouse/proxy"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
@@ -48,6 +49,7 @@ type assembled struct {
 	hosts      []string           // exact host names, for certificates
 	keys       http.Handler       // the assertion's public keys; nil without an assertion
 	sharedKeys headers.SharedKeys // the assertion's, where they are those of a fleet; else nil
+	wafLog     *awslog.Output     // records in AWS's form; nil without them. The process opens it
 }
 
 // parts are what the next generation takes over when it is configured alike, by digest.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
 	"gatehouse/proxy/wire"
@@ -33,6 +35,9 @@ type observer struct {
 	quiet atomic.Bool
 	// samples are what operators ask about: requests that were refused or that a rule matched.
 	samples *tuning.Samples
+	// wafLog has the records in AWS's form; it writes none unless the file says so.
+	wafLog awslog.Log
+	stdout io.Writer // of the whole process, one record at a time
 }
 
 // metrics are labelled by what the operator wrote (route, limit, upstream) and by small fixed sets, never
@@ -63,13 +68,27 @@ type metrics struct {
 var latencyBuckets = [...]float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
 func newObserver(w io.Writer) *observer {
+	stdout := &lineWriter{w: w}
 	o := &observer{
-		log:      slog.New(slog.NewJSONHandler(w, nil)),
+		log:      slog.New(slog.NewJSONHandler(stdout, nil)),
+		stdout:   stdout,
 		registry: prometheus.NewRegistry(),
 		samples:  tuning.NewSamples(tuning.MaxSamples, tuning.MaxSamplesBytes),
 	}
 	o.metrics = newMetrics(o.registry)
 	return o
+}
+
+// A lineWriter keeps records apart that are written at once.
+type lineWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lineWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
 }
 
 func newMetrics(registry *prometheus.Registry) metrics {
@@ -127,6 +146,9 @@ func (o *observer) request(e *proxy.Event) {
 	o.count(e)
 	if e.Denied != nil || len(e.WAF.Matches) > 0 {
 		o.samples.Add(sampleOf(e))
+	}
+	if (len(e.WAF.Matches) > 0 || e.WAF.Verdict == "block") && o.wafLog.On() {
+		o.failed("WAF log", o.wafLog.Write(awsRequest(e)))
 	}
 	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && e.Status < http.StatusInternalServerError {
 		return

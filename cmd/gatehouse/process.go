@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
 	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
@@ -108,10 +109,15 @@ func (p *process) start(ctx context.Context) (err error) {
 	if err := p.openLedger(p.cfg, kept); err != nil {
 		return err
 	}
-	first, err := assemble(p.cfg, kept, p.observer)
+	first, err := p.assemble(p.cfg, kept)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			p.observer.failed("closing the WAF's log", first.wafLog.Close())
+		}
+	}()
 	ls, err := p.listen(ctx)
 	if err != nil {
 		first.parts.release()
@@ -346,6 +352,7 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 		previousParts = p.current.parts
 	}
 	p.current = next
+	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(next.wafLog))
 	p.joinFleet()
 	if p.stopConnecting != nil {
 		p.stopConnecting()
@@ -444,6 +451,7 @@ func (p *process) reload(ctx context.Context) {
 	if err != nil {
 		if next != nil {
 			next.parts.release()
+			p.observer.failed("closing the WAF's log", next.wafLog.Close())
 		}
 		p.observer.reloaded(err)
 		return
@@ -479,11 +487,24 @@ func (p *process) prepare(ctx context.Context) (*assembled, *configs.Config, err
 	if err := p.openLedger(cfg, p.current.parts); err != nil {
 		return nil, nil, err
 	}
-	next, err := assemble(cfg, p.current.parts, p.observer)
+	next, err := p.assemble(cfg, p.current.parts)
 	if err == nil {
 		p.reach(ctx, next.parts.remotes())
 	}
 	return next, cfg, err
+}
+
+// assemble builds a generation, and opens what it writes to.
+func (p *process) assemble(cfg *configs.Config, kept *parts) (*assembled, error) {
+	next, err := assemble(cfg, kept, p.observer)
+	if err != nil {
+		return nil, err
+	}
+	if next.wafLog, err = awslog.Open(cfg.Events.WAFLog, p.observer.stdout); err != nil {
+		next.parts.release()
+		return nil, configs.Problems{cfg.Problem("events.waf_log.file", err.Error())}
+	}
+	return next, nil
 }
 
 // reach asks each new provider once before it serves, so that a changed login refuses nobody while its metadata is
@@ -546,6 +567,7 @@ func (p *process) stop() error {
 	p.current.parts.release()
 	p.certs.Close()
 	p.background.Wait()
+	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(nil))
 	p.closeLedger()
 	if errors.Is(err, context.DeadlineExceeded) {
 		p.observer.warn("drain: the limit was reached, connections were closed")

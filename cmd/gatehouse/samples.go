@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
 )
@@ -64,4 +65,17 @@ func serveSamples(samples *tuning.Samples) http.Handler {
 		answer(w, http.StatusNotFound, samples.List(true))
 	})
 	return mux
+}
+
+// awsRequest is what a record in AWS's form tells of an event.
+func awsRequest(e *proxy.Event) *awslog.Request {
+	r := &awslog.Request{
+		Time: e.Start, ID: e.ID, Client: address(e.ClientIP), Scheme: e.Scheme, Proto: e.Proto, Method: e.Method, Host: e.Host,
+		Path: e.Path, Agent: e.UserAgent, BodySize: e.BytesIn, Refused: e.WAF.Verdict == "block", WouldRefuse: e.WAF.Verdict == "count",
+		Cause: e.WAF.Cause, Threshold: e.WAF.Threshold, Paranoia: e.WAF.Paranoia,
+	}
+	for _, m := range e.WAF.Matches {
+		r.Matches = append(r.Matches, awslog.Match{Rule: m.RuleID, Variable: m.Variable, Key: m.Key, Score: m.Severity})
+	}
+	return r
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
 )
@@ -96,5 +97,26 @@ func TestAdminServesSamples(t *testing.T) {
 		if w := ask(path, "localhost", "Origin", "https://evil.test"); w.Code != 403 || strings.Contains(w.Body.String(), "942100") {
 			t.Errorf("%s from a page: got %d %s, want 403", path, w.Code, w.Body)
 		}
+	}
+}
+
+// A record in AWS's form beside the events is no event to who reads them, and has nothing that they may not have.
+func TestRecordsOfAWSOnStandardOutput(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	o := newObserver(&out)
+	log, err := awslog.Open(awslog.Config{Format: "aws"}, o.stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.wafLog.Use(log); err != nil {
+		t.Fatal(err)
+	}
+	o.request(fullEvent())
+	o.request(&proxy.Event{ID: "well", Status: 200, WAF: proxy.WAFRecord{Mode: "block", Verdict: "pass"}})
+	var ids []string
+	s, err := tuning.Read(&out, func(rec *tuning.Record) { ids = append(ids, rec.ID) })
+	if err != nil || s.Lines != 3 || s.Others != 1 || s.Damaged != 0 || len(ids) != 2 {
+		t.Errorf("got %+v, %v, %v, want two events and one record", s, ids, err)
 	}
 }

@@ -44,6 +44,7 @@ func arrows() []arrow {
 		{"authn", "internal/markup", false, "writes pages, and escapes in one place"},
 		{"authn/devpool", "internal/markup", false, "the same"},
 
+		{"configs", "internal/awslog", false, "the file has the log's section too"},
 		{"internal/tuning", "waf", false, "judges recorded matches by the exclusions of the engine itself"},
 
 		{"internal/ledger", "authn", false, "keeps authn's revocations; authn declares what a ledger is and opens no file"},

@@ -1,0 +1,243 @@
+package awslog
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Request is what a record tells of. It has no value that the client sent but the path, the User-Agent and names.
+type Request struct {
+	Time                       time.Time
+	ID, Client                 string
+	Scheme, Proto, Method      string
+	Host, Path, Agent          string
+	BodySize                   int64
+	Refused                    bool // a rule refused it
+	WouldRefuse                bool // one would have, in block mode
+	Cause, Threshold, Paranoia int  // Cause is the rule that refused, or ScoreRule
+	Matches                    []Match
+}
+
+// ScoreRule is the Cause of a request that its score refused.
+const ScoreRule = 949110
+
+// A Match is one rule at one place.
+type Match struct {
+	Rule          int
+	Variable, Key string
+	Score         int
+}
+
+// redacted is what AWS writes for a field that is not to be logged.
+const redacted = "REDACTED"
+
+// The form of a record: AWS WAF Developer Guide, "Log fields for protection pack (web ACL) traffic". What AWS writes as
+// null or as an empty list is written so.
+type (
+	record struct {
+		Timestamp                   int64         `json:"timestamp"`
+		FormatVersion               int           `json:"formatVersion"`
+		WebACLID                    string        `json:"webaclId"`
+		TerminatingRuleID           string        `json:"terminatingRuleId"`
+		TerminatingRuleType         string        `json:"terminatingRuleType"`
+		Action                      string        `json:"action"`
+		TerminatingRuleMatchDetails []matchDetail `json:"terminatingRuleMatchDetails"`
+		HTTPSourceName              string        `json:"httpSourceName"`
+		HTTPSourceID                string        `json:"httpSourceId"`
+		RuleGroupList               []ruleGroup   `json:"ruleGroupList"`
+		RateBasedRuleList           []struct{}    `json:"rateBasedRuleList"`
+		NonTerminatingMatchingRules []groupRule   `json:"nonTerminatingMatchingRules"`
+		RequestHeadersInserted      []header      `json:"requestHeadersInserted"`
+		ResponseCodeSent            *int          `json:"responseCodeSent"`
+		HTTPRequest                 httpRequest   `json:"httpRequest"`
+		Labels                      []label       `json:"labels"`
+		RequestBodySize             int64         `json:"requestBodySize,omitempty"`
+	}
+	matchDetail struct {
+		ConditionType    string   `json:"conditionType"`
+		SensitivityLevel string   `json:"sensitivityLevel"`
+		Location         string   `json:"location"`
+		MatchedData      []string `json:"matchedData"`
+	}
+	ruleGroup struct {
+		RuleGroupID                 string      `json:"ruleGroupId"`
+		TerminatingRule             *groupRule  `json:"terminatingRule"`
+		NonTerminatingMatchingRules []groupRule `json:"nonTerminatingMatchingRules"`
+		ExcludedRules               []struct{}  `json:"excludedRules"`
+		CustomerConfig              *struct{}   `json:"customerConfig"`
+	}
+	groupRule struct {
+		RuleID           string        `json:"ruleId"`
+		Action           string        `json:"action"`
+		OverriddenAction string        `json:"overriddenAction,omitempty"`
+		RuleMatchDetails []matchDetail `json:"ruleMatchDetails"`
+	}
+	httpRequest struct {
+		ClientIP    string   `json:"clientIp"`
+		Country     string   `json:"country"`
+		Headers     []header `json:"headers"`
+		URI         string   `json:"uri"`
+		Args        string   `json:"args"`
+		HTTPVersion string   `json:"httpVersion"`
+		HTTPMethod  string   `json:"httpMethod"`
+		RequestID   string   `json:"requestId"`
+		Fragment    string   `json:"fragment"`
+		Scheme      string   `json:"scheme"`
+		Host        string   `json:"host"`
+	}
+	header struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	}
+	label struct {
+		Name string `json:"name"`
+	}
+)
+
+// maxLabels is how many labels AWS writes at most.
+const maxLabels = 100
+
+// encode returns the record as one line.
+func (c Config) encode(r *Request) ([]byte, error) {
+	line, err := json.Marshal(c.record(r))
+	return append(line, '\n'), err
+}
+
+func (c Config) record(r *Request) record {
+	out := record{
+		Timestamp: r.Time.UnixMilli(), FormatVersion: 1, WebACLID: cmp.Or(c.WebACL, defaultWebACL),
+		TerminatingRuleID: "Default_Action", TerminatingRuleType: "REGULAR", Action: "ALLOW",
+		TerminatingRuleMatchDetails: []matchDetail{},
+		HTTPSourceName:              cmp.Or(c.Source, defaultSource), HTTPSourceID: cmp.Or(c.SourceID, defaultWebACL),
+		RuleGroupList: []ruleGroup{}, RateBasedRuleList: []struct{}{}, NonTerminatingMatchingRules: []groupRule{}, Labels: []label{},
+		HTTPRequest: httpRequest{
+			ClientIP: r.Client, Country: "-", Headers: []header{{"Host", r.Host}}, URI: r.Path, Args: redacted, HTTPVersion: r.Proto,
+			HTTPMethod: r.Method, RequestID: r.ID, Scheme: r.Scheme, Host: r.Host,
+		},
+		RequestBodySize: r.BodySize,
+	}
+	if r.Agent != "" {
+		out.HTTPRequest.Headers = append(out.HTTPRequest.Headers, header{"User-Agent", r.Agent})
+	}
+	terminating := r.terminating()
+	if terminating >= 0 {
+		m := r.Matches[terminating]
+		out.TerminatingRuleID, out.TerminatingRuleType, out.Action = groupOf(m.Rule), "MANAGED_RULE_GROUP", "BLOCK"
+		out.TerminatingRuleMatchDetails = r.details(m)
+	}
+	out.addRules(r, terminating)
+	return out
+}
+
+// addRules lists the rules that matched by their groups.
+func (rec *record) addRules(r *Request, terminating int) {
+	seen := map[string]bool{}
+	for i, m := range r.Matches {
+		id, name := strconv.Itoa(m.Rule), groupOf(m.Rule)
+		group := rec.group("Gatehouse#" + name)
+		switch {
+		case i == terminating:
+			group.TerminatingRule = &groupRule{RuleID: id, Action: "BLOCK", RuleMatchDetails: r.details(m)}
+		case seen[id] || terminating >= 0 && r.Matches[terminating].Rule == m.Rule:
+		default:
+			rule := groupRule{RuleID: id, Action: "COUNT", RuleMatchDetails: r.details(m)}
+			if r.Refused || r.WouldRefuse {
+				rule.OverriddenAction = "BLOCK"
+			}
+			group.NonTerminatingMatchingRules = append(group.NonTerminatingMatchingRules, rule)
+		}
+		if !seen[id] && len(rec.Labels) < maxLabels {
+			rec.Labels = append(rec.Labels, label{"gatehouse:waf:" + name + ":" + id})
+		}
+		seen[id] = true
+	}
+}
+
+func (rec *record) group(id string) *ruleGroup {
+	i := slices.IndexFunc(rec.RuleGroupList, func(g ruleGroup) bool { return g.RuleGroupID == id })
+	if i < 0 {
+		i = len(rec.RuleGroupList)
+		rec.RuleGroupList = append(rec.RuleGroupList, ruleGroup{RuleGroupID: id, NonTerminatingMatchingRules: []groupRule{}})
+	}
+	return &rec.RuleGroupList[i]
+}
+
+// terminating is the index of the match that decided, or -1: the rule that refused by itself, or the one with which the
+// score came to the threshold.
+func (r *Request) terminating() int {
+	if !r.Refused || len(r.Matches) == 0 {
+		return -1
+	}
+	score := 0
+	for i, m := range r.Matches {
+		if r.Cause == m.Rule {
+			return i
+		}
+		if score += m.Score; r.Cause == ScoreRule && score >= r.Threshold {
+			return i
+		}
+	}
+	return len(r.Matches) - 1
+}
+
+// details are what AWS tells of matches of SQL injection and XSS, without what matched.
+func (r *Request) details(m Match) []matchDetail {
+	condition := map[string]string{"sqli": "SQL_INJECTION", "xss": "XSS"}[kindOf(m.Rule)]
+	if condition == "" {
+		return []matchDetail{}
+	}
+	level := "LOW"
+	if r.Paranoia > 1 {
+		level = "HIGH"
+	}
+	return []matchDetail{{condition, level, location(m), []string{redacted}}}
+}
+
+// location is where m was in AWS's words. What is inside JSON has none.
+func location(m Match) string {
+	switch name := strings.TrimSuffix(m.Variable, "_NAMES"); {
+	case name == "ARGS_GET", name == "QUERY_STRING":
+		return "QUERY_STRING"
+	case name == "ARGS_POST" && strings.HasPrefix(m.Key, "json."):
+		return "UNKNOWN"
+	case name == "ARGS_POST", name == "REQUEST_BODY", strings.HasPrefix(name, "FILES"), strings.HasPrefix(name, "MULTIPART"):
+		return "BODY"
+	case name == "REQUEST_HEADERS", name == "REQUEST_COOKIES":
+		return "HEADER"
+	case strings.HasPrefix(name, "REQUEST_URI"), name == "REQUEST_FILENAME", name == "REQUEST_BASENAME":
+		return "URI"
+	}
+	return "UNKNOWN"
+}
+
+// kindOf is the kind of attack that a rule of the Core Rule Set is about, by its id.
+func kindOf(rule int) string {
+	switch rule / 1000 {
+	case 941:
+		return "xss"
+	case 942:
+		return "sqli"
+	}
+	return ""
+}
+
+// groupOf is the group of a rule as the configuration names them, by its id.
+func groupOf(rule int) string {
+	switch rule / 1000 {
+	case 932:
+		return "posix"
+	case 933:
+		return "php"
+	case 934, 944:
+		return "known-bad-inputs"
+	case 942:
+		return "sqli"
+	case 200:
+		return "inspection" // what every engine refuses because it cannot be read
+	}
+	return "core"
+}

@@ -77,7 +77,7 @@ func TestTuningLoop(t *testing.T) {
 	if why.code != 0 || pasted == nil || !strings.Contains(why.stdout, `add this to the route "search"`) {
 		t.Fatalf("why: got %+v, want the exclusion", why)
 	}
-	t.Logf("gatehouse why %s\n%s", id, why.stdout)
+	assertReadmeShows(t, why.stdout, pasted[1])
 
 	twin := s.blockedID(twinField)
 	s.blockedID(twinRule)
@@ -90,14 +90,12 @@ func TestTuningLoop(t *testing.T) {
 	if tune.code != 0 || !strings.Contains(tune.stdout, "942100 at query.q on the route \"search\"") || !strings.Contains(tune.stdout, "would have let 2 of 2 through; none matched elsewhere") {
 		t.Errorf("tune: got %+v, want what the exclusion would do", tune)
 	}
-	t.Logf("gatehouse waf tune --events events.log\n%s", tune.stdout)
 
 	s.write(strings.Replace(s.text, "/search, to: u, require: nothing}", "/search, to: u, require: nothing, "+pasted[1]+"}", 1))
 	replay := runToEnd(t, "", nil, "waf", "replay", events, "-c", s.file)
 	if replay.code != 0 || !strings.Contains(replay.stdout, id+"  block → pass") || !strings.Contains(replay.stdout, "block → pass: 2") || strings.Contains(replay.stdout, twin) {
 		t.Errorf("replay: got %+v, want the search to pass and its twins to stay", replay)
 	}
-	t.Logf("gatehouse waf replay events.log -c gatehouse.yaml\n%s", replay.stdout)
 
 	s.reload(t, reloaded)
 	resp, body := fetch(t, newClient(t, s.addr, true), s.base+goodSearch, "")
@@ -108,6 +106,18 @@ func TestTuningLoop(t *testing.T) {
 		s.blockedID(path)
 	}
 	s.assertNoValues(t)
+}
+
+// assertReadmeShows holds the README's loop to what the program says.
+func assertReadmeShows(t *testing.T, why, exclusion string) {
+	t.Helper()
+	_, said, ok := strings.Cut(why, "\n\n") // behind the id, the time and the addresses
+	if !ok || !strings.Contains(readme(t), said+"```\n") {
+		t.Errorf("the README does not show this:\n%s", said)
+	}
+	if !strings.Contains(readme(t), "require: nothing, "+exclusion+"}") {
+		t.Errorf("the README does not paste %s", exclusion)
+	}
 }
 
 // assertNoValues looks for what was sent in what the samples and the events have.

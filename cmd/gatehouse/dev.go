@@ -308,7 +308,7 @@ func (c *devCommand) greet(env *environment, s *devSettings, at addresses) {
 			{base + "/oauth2/sign_out", "ends the session here and at the pool"},
 		}...)
 		section("or", [][2]string{
-			{"curl -ki '" + base + "/?id=1%27%20OR%201=1--'", "403: the event of this request names the rules"},
+			{"curl -ki '" + base + "/?id=1%27%20OR%201=1--'", "403: gatehouse why ID, with the id of the answer, says which rule"},
 			{"curl -ki " + base + "/api/hello", "401: this route takes bearer tokens"},
 		}...)
 		fmt.Fprintf(out, "  token   TOKEN=$(curl -su %s:%s -d grant_type=client_credentials %s/oauth2/token | grep -o 'eyJ[^\"]*')\n"+

@@ -46,18 +46,21 @@ func (c *tuneCommand) Run(ctx context.Context, env *environment) error {
 	if c.Since > 0 {
 		from = time.Now().Add(-c.Since)
 	}
+	within := 0
 	all, err := c.each(ctx, env, func(rec *tuning.Record) {
 		if !rec.Time.Before(from) {
+			within++
 			tune.Add(rec)
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("waf tune: %w", err)
 	}
+	all.Requests = within
 	if c.JSON {
 		return writeTuneJSON(env.stdout, all, &tune)
 	}
-	writeTune(env.stdout, all, &tune, c.Top)
+	writeTune(env.stdout, all, &tune, c.Since, c.Top)
 	return nil
 }
 
@@ -75,9 +78,9 @@ func writeTuneJSON(w io.Writer, all recorded, tune *tuning.Tuning) error {
 	}{all.source, all.Requests, tune.Matched, tune.Refused, all.forgotten, all.Damaged, tune.Groups()})
 }
 
-func writeTune(w io.Writer, all recorded, tune *tuning.Tuning, top int) {
-	fmt.Fprintf(w, "%s: %s, a rule matched %d, of which %d were refused or would have been.\n",
-		all.source, several(all.Requests, "request"), tune.Matched, tune.Refused)
+func writeTune(w io.Writer, all recorded, tune *tuning.Tuning, since time.Duration, top int) {
+	fmt.Fprintf(w, "%s: %s%s, a rule matched %d, of which %d were refused or would have been.\n",
+		all.source, several(all.Requests, "request"), last(since), tune.Matched, tune.Refused)
 	if all.sampled && all.forgotten > 0 {
 		fmt.Fprintf(w, "These are samples: %d more have been pushed out, so there were more than is counted here. --events counts all.\n", all.forgotten)
 	}
@@ -95,6 +98,14 @@ func writeTune(w io.Writer, all recorded, tune *tuning.Tuning, top int) {
 	if tune.Left > 0 {
 		fmt.Fprintf(w, "\n%s at other places are in no group: there were too many.\n", several(tune.Left, "match"))
 	}
+}
+
+// last is which requests were looked at, if not all.
+func last(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" of the last %s", d)
 }
 
 func writeGroup(w io.Writer, g *tuning.Group) {

@@ -56,7 +56,8 @@ func TestTuneSince(t *testing.T) {
 	old.Start, recent.Start = time.Now().Add(-3*time.Hour), time.Now().Add(-time.Minute)
 	_, admin := serveEvents(t, old, recent)
 	got := runLine(t, "", "waf", "tune", "--since", "1h", "--admin", admin)
-	if got.code != 0 || strings.Contains(got.stdout, "query.old") || !strings.Contains(got.stdout, "query.recent") {
+	if got.code != 0 || strings.Contains(got.stdout, "query.old") || !strings.Contains(got.stdout, "query.recent") ||
+		!strings.Contains(got.stdout, ": 1 request of the last 1h0m0s, a rule matched 1") {
 		t.Errorf("got %+v, want the last hour", got)
 	}
 }

@@ -151,7 +151,7 @@ func writeMatches(w io.Writer, rec *tuning.Record) {
 
 // writeAdvice prints what to paste, and what to think of before.
 func writeAdvice(w io.Writer, rec *tuning.Record, needs []tuning.Exclusion, rules int) {
-	fmt.Fprintf(w, "\nIf the request was a good one, add this to the route %q:\n\n", plain(rec.Route))
+	fmt.Fprintf(w, "\nIf the request was a good one, add this to %s:\n\n", whereOf(rec.Route))
 	writeExclusions(w, needs)
 	gone := func(m tuning.Match) bool {
 		return !slices.ContainsFunc(needs, func(x tuning.Exclusion) bool { return x.Covers(m) })
@@ -171,6 +171,14 @@ func writeAdvice(w io.Writer, rec *tuning.Record, needs []tuning.Exclusion, rule
 	if rules > 1 {
 		fmt.Fprintf(w, "%d rules matched, which is likely an attack: look at what was sent before you paste this.\n", rules)
 	}
+}
+
+// whereOf is where an exclusion for a route stands in the file.
+func whereOf(route string) string {
+	if strings.HasPrefix(route, ownPrefix) {
+		return "the top of the file, which the endpoints of Gatehouse go by"
+	}
+	return fmt.Sprintf("the route %q", plain(tuning.FileRoute(route)))
 }
 
 // writeExclusions prints the YAML, as a route or the top of the file takes it.

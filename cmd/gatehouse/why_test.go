@@ -82,7 +82,13 @@ func TestWhy(t *testing.T) {
 	asked.Note("login", "asked")
 	alone := blockedEvent(5, proxy.WAFMatch{RuleID: 200002, Message: "The request body cannot be parsed", Variable: "REQBODY_ERROR", Severity: 5})
 	alone.WAF.Cause, alone.WAF.Score = 200002, 0
-	lines, admin := serveEvents(t, blockedEvent(1, sqlAt("ARGS_GET", "id")), hostile, limited, asked, alone)
+	second := blockedEvent(6, sqlAt("ARGS_GET", "id"))
+	second.Route = "shop (2)"
+	own := blockedEvent(7, sqlAt("ARGS_GET", "id"))
+	own.Route = "gatehouse /oauth2/session app.test"
+	counted := blockedEvent(8, sqlAt("ARGS_GET", "id"))
+	counted.Denied, counted.Status, counted.WAF.Mode, counted.WAF.Verdict = nil, 200, "count", "count"
+	lines, admin := serveEvents(t, blockedEvent(1, sqlAt("ARGS_GET", "id")), hostile, limited, asked, alone, second, own, counted)
 	for _, tt := range []struct {
 		n    int
 		want []string
@@ -98,6 +104,9 @@ func TestWhy(t *testing.T) {
 		}},
 		{3, []string{`The limit "site" refused it`}},
 		{4, []string{"Nobody was signed in"}},
+		{6, []string{`on the route "shop (2)"`, `add this to the route "shop":`}},
+		{7, []string{"add this to the top of the file"}},
+		{8, []string{"Gatehouse let it through. In block mode the WAF would have refused it.", "mode count", "waf: {exclude: [{rule: 942100, target: query.id}]}"}},
 		{5, []string{"the rule 200002 refuses by itself", "is not known: the rule refused it before the others had run"}},
 	} {
 		fromSamples := runLine(t, "", "why", requestID(tt.n), "--admin", admin)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -209,6 +210,12 @@ func (rec *Record) validate() error {
 	}
 	return nil
 }
+
+// another ends the name that events give a route's further matches.
+var another = regexp.MustCompile(` \([0-9]{1,4}\)$`)
+
+// FileRoute is the name that the file has for a route of events, which number the matches of one: "app (2)".
+func FileRoute(name string) string { return another.ReplaceAllString(name, "") }
 
 // refused reports whether the WAF's rules refused the request, or would have in block mode.
 func (rec *Record) refused() bool { return rec.WAF != nil && rec.WAF.Verdict != "pass" }

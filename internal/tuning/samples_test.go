@@ -108,3 +108,17 @@ func TestSamplesFromManyRequestsAtOnce(t *testing.T) {
 		t.Errorf("got %+v, want 20 kept, 1580 forgotten", list)
 	}
 }
+
+// BenchmarkSamplesOfAFlood is what a flood of refusals pays for samples that are full, of many rules.
+func BenchmarkSamplesOfAFlood(b *testing.B) {
+	s := NewSamples(MaxSamples, MaxSamplesBytes)
+	for i := range MaxSamples {
+		s.Add(matched(fmt.Sprint("old ", i), 910000+i%300))
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i++
+		s.Add(matched(fmt.Sprint(i), 942100, 942190, 942360))
+	}
+}

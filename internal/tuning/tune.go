@@ -93,7 +93,8 @@ func (t *Tuning) Add(rec *Record) {
 }
 
 func (t *Tuning) group(rec *Record, m Match, x Exclusion) *Group {
-	key := groupKey{x.Rule, rec.Route, strings.ToLower(x.Target)} // as the engine compares names
+	route := FileRoute(rec.Route)
+	key := groupKey{x.Rule, route, strings.ToLower(x.Target)} // as the engine compares names
 	if g := t.groups[key]; g != nil {
 		return g
 	}
@@ -104,7 +105,7 @@ func (t *Tuning) group(rec *Record, m Match, x Exclusion) *Group {
 		t.groups = map[groupKey]*Group{}
 	}
 	g := &Group{
-		Rule: m.Rule, Message: m.Message, Route: rec.Route, Target: x.Target, Variable: m.Variable, Exclude: x,
+		Rule: m.Rule, Message: m.Message, Route: route, Target: x.Target, Variable: m.Variable, Exclude: x,
 		First: rec.Time, Last: rec.Time, clients: map[string]bool{},
 	}
 	t.groups[key] = g

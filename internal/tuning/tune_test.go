@@ -12,8 +12,9 @@ import (
 func TestGroupsSayWhatTheirExclusionWouldDo(t *testing.T) {
 	t.Parallel()
 	var tune Tuning
+	route := "app"
 	add := func(id, client, verdict string, matches ...Match) {
-		rec := &Record{ID: id, Client: client, Route: "app", Time: time.Unix(int64(len(id)), 0)}
+		rec := &Record{ID: id, Client: client, Route: route, Time: time.Unix(int64(len(id)), 0)}
 		rec.WAF = &WAF{Mode: "block", Verdict: verdict, Threshold: 5, Matches: matches}
 		for _, m := range matches {
 			rec.WAF.Score += m.Score
@@ -21,7 +22,9 @@ func TestGroupsSayWhatTheirExclusionWouldDo(t *testing.T) {
 		tune.Add(rec)
 	}
 	search, header := at(942100, "ARGS_GET", "q", 5), at(920300, "REQUEST_HEADERS", "accept", 2)
+	route = "app (2)" // another match of the route
 	add("a1", "192.0.2.1", "block", search)
+	route = "app"
 	add("a2", "192.0.2.2", "block", search)
 	add("a3", "192.0.2.2", "count", search)
 	add("suspect", "192.0.2.3", "block", search, header)

@@ -194,5 +194,5 @@ func (r *replay) summarise(all tuning.Summary, source, file string) {
 	if all.Damaged > 0 {
 		fmt.Fprintf(r.out, "%s could not be read.\n", several(all.Damaged, "line"))
 	}
-	fmt.Fprintln(r.out, "Events hold what matched, not the requests: what a file adds (a higher paranoia, groups, fewer exclusions) shows only when it runs, in count mode first.")
+	fmt.Fprintln(r.out, "Events hold what matched, not the requests: what a file adds (a higher paranoia, groups, fewer exclusions) shows only when it runs, in count mode first. A changed body_limit or oversize is not judged.")
 }

@@ -159,11 +159,11 @@ func writeAdvice(w io.Writer, rec *tuning.Record, needs []tuning.Exclusion, rule
 	out := rec.Judge(gone, rec.WAF.Threshold)
 	switch out.Verdict {
 	case tuning.Passes:
-		fmt.Fprintf(w, "\nIt would then have passed, with a score of %s.\n", scores(out))
+		fmt.Fprintf(w, "\nThe WAF would then have let it through, with a score of %s.\n", scores(out))
 	case tuning.Refuses:
-		fmt.Fprintf(w, "\nIt would still not have passed.\n")
+		fmt.Fprint(w, "\nThe WAF would still have refused it.\n")
 	default:
-		fmt.Fprintf(w, "\nWhether it would then have passed is not known: %s.\n", out.Reason)
+		fmt.Fprintf(w, "\nWhether the WAF would then have let it through is not known: %s.\n", out.Reason)
 	}
 	if slices.ContainsFunc(needs, func(x tuning.Exclusion) bool { return x.Target == "" }) {
 		fmt.Fprintln(w, "Without a target the rule is off for the whole route: where it matched has no name of its own.")

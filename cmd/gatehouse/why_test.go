@@ -96,7 +96,7 @@ func TestWhy(t *testing.T) {
 		{1, []string{
 			"GET app.test/search from", `answered with 403 on the route "shop"`, "The WAF refused it: the score 5 reached the threshold 5.",
 			"On its way: limit pass · waf block", "942100  +5  query.id  SQL Injection", "waf: {exclude: [{rule: 942100, target: query.id}]}",
-			"would then have passed, with a score of 0.",
+			"The WAF would then have let it through, with a score of 0.",
 		}},
 		{2, []string{
 			`ARGS_GET:\u001b[2J\u202eq\u000ax`, "        - {rule: 942100}\n", `        - {rule: 941100, target: "json.a[0]"}`,
@@ -107,7 +107,7 @@ func TestWhy(t *testing.T) {
 		{6, []string{`on the route "shop (2)"`, `add this to the route "shop":`}},
 		{7, []string{"add this to the top of the file"}},
 		{8, []string{"Gatehouse let it through. In block mode the WAF would have refused it.", "mode count", "waf: {exclude: [{rule: 942100, target: query.id}]}"}},
-		{5, []string{"the rule 200002 refuses by itself", "is not known: the rule refused it before the others had run"}},
+		{5, []string{"the rule 200002 refuses by itself", "let it through is not known: the rule refused it before the others had run"}},
 	} {
 		fromSamples := runLine(t, "", "why", requestID(tt.n), "--admin", admin)
 		fromLines := runLine(t, lines, "why", requestID(tt.n), "--events", "-")

@@ -181,13 +181,15 @@ type Filter struct {
 
 // NewFilter compiles no engine. cfg must be valid.
 func NewFilter(cfg Config) (*Filter, error) {
-	rules, err := loadRules(cfg.normal(), "")
-	if err != nil {
-		return nil, fmt.Errorf("waf: %w", err)
-	}
 	f := &Filter{loaded: map[int]crsRule{}, exclude: cfg.Exclude}
-	for _, r := range rules.loaded {
-		f.loaded[r.id] = r
+	for _, load := range []func(Config, string) (ruleSet, error){loadRules, loadAnswerRules} {
+		rules, err := load(cfg.normal(), "")
+		if err != nil {
+			return nil, fmt.Errorf("waf: %w", err)
+		}
+		for _, r := range rules.loaded {
+			f.loaded[r.id] = r
+		}
 	}
 	return f, nil
 }

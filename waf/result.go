@@ -257,6 +257,9 @@ func (c Config) Effective() Config { return c.normal() }
 // ScoreRule is the Cause of a Result that the score decided.
 const ScoreRule = 949110
 
+// ReadsAnswers reports whether a rule reads answers. Their score and their verdict are not those of requests.
+func ReadsAnswers(rule int) bool { return isAnswerRule(rule) }
+
 // DecidesAlone reports whether a rule refuses by itself, without the score: what cannot be read is not scored. In
 // block mode the rules after it do not run.
 func DecidesAlone(rule int) bool { return rule >= 200000 && rule < 200100 }

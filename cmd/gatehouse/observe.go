@@ -147,8 +147,10 @@ func (o *observer) request(e *proxy.Event) {
 	if e.Denied != nil || len(e.WAF.Matches) > 0 {
 		o.samples.Add(sampleOf(e))
 	}
-	if (len(e.WAF.Matches) > 0 || e.WAF.Verdict == "block") && o.wafLog.On() {
-		o.failed("WAF log", o.wafLog.Write(awsRequest(e)))
+	if len(e.WAF.Matches) > 0 && o.wafLog.On() {
+		if r := awsRequest(e); len(r.Matches) > 0 {
+			o.failed("WAF log", o.wafLog.Write(r))
+		}
 	}
 	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && e.Status < http.StatusInternalServerError {
 		return

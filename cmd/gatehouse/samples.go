@@ -7,6 +7,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
+	"gatehouse/waf"
 )
 
 // sampleOf is what a sample keeps of an event: what its record says, so that both are read by the same commands.
@@ -24,7 +25,10 @@ func sampleOf(e *proxy.Event) tuning.Record {
 	if w := &e.WAF; w.Verdict != "" {
 		rec.WAF = &tuning.WAF{
 			Mode: w.Mode, Verdict: w.Verdict, Score: w.Score, Threshold: w.Threshold, Paranoia: w.Paranoia,
-			Groups: w.Groups, Exclusions: w.Exclusions, Cause: w.Cause,
+			Groups: w.Groups, Exclusions: w.Exclusions, Cause: w.Cause, Limit: w.Limit,
+		}
+		if a := w.Response; a.Verdict != "" {
+			rec.WAF.Response = &tuning.Response{Verdict: a.Verdict, Score: a.Score}
 		}
 		for _, m := range w.Matches {
 			rec.WAF.Matches = append(rec.WAF.Matches, tuning.Match{
@@ -75,6 +79,9 @@ func awsRequest(e *proxy.Event) *awslog.Request {
 		Cause: e.WAF.Cause, Threshold: e.WAF.Threshold, Paranoia: e.WAF.Paranoia,
 	}
 	for _, m := range e.WAF.Matches {
+		if waf.ReadsAnswers(m.RuleID) {
+			continue // which AWS WAF does not
+		}
 		r.Matches = append(r.Matches, awslog.Match{Rule: m.RuleID, Variable: m.Variable, Key: m.Key, Score: m.Severity})
 	}
 	return r

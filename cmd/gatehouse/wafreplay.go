@@ -121,7 +121,7 @@ func (r *replay) judge(rec *tuning.Record) {
 	plan, err := r.plans.of(rec)
 	if err != nil {
 		r.judged++
-		r.line(rec, tuning.Change{Was: wasOf(rec), Becomes: "refused", Why: []string{err.Error()}}, "")
+		r.line(rec, tuning.Change{Was: rec.Said(), Becomes: "refused", Why: []string{err.Error()}}, "")
 		return
 	}
 	change, err := r.replay.Judge(rec, plan)
@@ -140,13 +140,6 @@ func (r *replay) judge(rec *tuning.Record) {
 	default:
 		r.line(rec, change, plan.Route)
 	}
-}
-
-func wasOf(rec *tuning.Record) tuning.Verdict {
-	if rec.WAF == nil {
-		return tuning.Passes
-	}
-	return tuning.Verdict(rec.WAF.Verdict)
 }
 
 // line writes one change.

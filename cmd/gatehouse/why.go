@@ -67,7 +67,7 @@ func decision(rec *tuning.Record) string {
 		if rec.Status >= 500 {
 			return "Gatehouse let it through. The answer is the application's."
 		}
-		if rec.WAF != nil && rec.WAF.Verdict == "count" {
+		if rec.Said() == tuning.Counts {
 			return "Gatehouse let it through. In block mode the WAF would have refused it."
 		}
 		return "Gatehouse let it through."
@@ -104,8 +104,12 @@ func loginDecision(rec *tuning.Record) string {
 
 func wafDecision(rec *tuning.Record) string {
 	switch {
-	case rec.WAF == nil || rec.WAF.Verdict != "block":
-		return "The WAF refused it because it could not be inspected; no rule did, and no exclusion changes that."
+	case rec.Unread() != "":
+		return fmt.Sprintf("The WAF refused it because %s. No rule did, and no exclusion changes that.", plain(rec.Unread()))
+	case rec.WAF == nil:
+		return "The WAF refused it."
+	case rec.WAF.Verdict != "block" && rec.WAF.Response != nil:
+		return fmt.Sprintf("The WAF kept the application's answer back: its score was %d.", rec.WAF.Response.Score)
 	case rec.WAF.Cause == 0 || rec.WAF.Cause == scoreRule:
 		return fmt.Sprintf("The WAF refused it: the score %d reached the threshold %d.", rec.WAF.Score, rec.WAF.Threshold)
 	default:
@@ -116,7 +120,7 @@ func wafDecision(rec *tuning.Record) string {
 // guardsOf lists what the guards said, in the order of the way.
 func guardsOf(rec *tuning.Record) string {
 	var list []string
-	for _, name := range []string{"admission", "limit", "waf", "login", "upstream", "cookie"} {
+	for _, name := range []string{"admission", "limit", "waf", "login", "upstream", "waf_response", "cookie"} {
 		if said := rec.Guards[name]; said != "" {
 			list = append(list, name+" "+plain(said))
 		}

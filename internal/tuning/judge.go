@@ -17,6 +17,7 @@ type Verdict string
 const (
 	Passes  Verdict = "pass"
 	Refuses Verdict = "block"
+	Counts  Verdict = "count"   // it would be blocked, and passes because the mode is count
 	Unknown Verdict = "unknown" // what was recorded leaves it open
 )
 
@@ -36,8 +37,49 @@ func (rec *Record) Judge(finds func(Match) bool, threshold int) Outcome {
 	if rec.WAF == nil {
 		return Outcome{Verdict: Unknown, Reason: "the WAF did not inspect it"}
 	}
+	out := rec.judgeRequest(finds, threshold)
+	if out.Verdict == Passes {
+		out.Verdict, out.Reason = rec.judgeAnswer(finds)
+	}
+	if over := rec.over(); over != "" && out.Verdict == Passes {
+		out.Verdict, out.Reason = Unknown, over
+	}
+	return out
+}
+
+// judgeAnswer does so for the answer. The threshold of answers is not recorded.
+func (rec *Record) judgeAnswer(finds func(Match) bool) (Verdict, string) {
+	switch rec.answer() {
+	case "", "pass", "limit": // of limits see Unread
+		return Passes, ""
+	}
+	kept, gone := 0, 0
+	for _, m := range rec.WAF.Matches {
+		switch {
+		case !waf.ReadsAnswers(m.Rule):
+		case finds(m):
+			kept++
+		default:
+			gone++
+		}
+	}
+	switch {
+	case gone == 0:
+		return Refuses, ""
+	case kept == 0:
+		return Passes, ""
+	}
+	return Unknown, "the threshold of answers is not in the event"
+}
+
+func (rec *Record) judgeRequest(finds func(Match) bool, threshold int) Outcome {
+	recorded := 0
 	var kept, gone int
 	for _, m := range rec.WAF.Matches {
+		if waf.ReadsAnswers(m.Rule) {
+			continue
+		}
+		recorded++
 		alone := waf.DecidesAlone(m.Rule)
 		switch found := finds(m); {
 		case alone && found:
@@ -51,7 +93,7 @@ func (rec *Record) Judge(finds func(Match) bool, threshold int) Outcome {
 			gone += m.Score
 		}
 	}
-	out := bounds(rec.WAF.Score, kept, gone, len(rec.WAF.Matches) >= maxRecorded)
+	out := bounds(rec.WAF.Score, kept, gone, recorded >= maxRecorded)
 	switch {
 	case out.Low >= threshold:
 		out.Verdict = Refuses

@@ -50,6 +50,41 @@ func TestWhatAnExclusionLeaves(t *testing.T) {
 	}
 }
 
+// The score of an answer is not that of its request.
+func TestAnswersAreJudgedByThemselves(t *testing.T) {
+	t.Parallel()
+	leak, other := at(951100, "RESPONSE_BODY", "", 5), at(953100, "RESPONSE_BODY", "", 5)
+	accept := at(920300, "REQUEST_HEADERS", "Accept", 2)
+	for _, tt := range []struct {
+		name    string
+		matches []Match
+		gone    Exclusion
+		want    Verdict
+		needs   []Exclusion
+	}{
+		{"the only match", []Match{accept, leak}, Exclusion{Rule: 951100}, Passes, []Exclusion{{Rule: 951100}}},
+		{"nothing of it", []Match{accept, leak}, Exclusion{Rule: 920300}, Refuses, []Exclusion{{Rule: 951100}}},
+		{"one of two", []Match{accept, leak, other}, Exclusion{Rule: 951100}, Unknown, []Exclusion{{Rule: 951100}, {Rule: 953100}}},
+	} {
+		rec := &Record{ID: "x", Denied: "waf: refused by rule 959100", WAF: &WAF{
+			Mode: "block", Verdict: "pass", Score: 2, Threshold: 5, Matches: tt.matches, Response: &Response{Verdict: "block", Score: 5},
+		}}
+		if got := rec.Judge(func(m Match) bool { return !tt.gone.Covers(m) }, 5); got.Verdict != tt.want || got.Low != 2 && tt.gone.Rule != 920300 {
+			t.Errorf("%s: got %+v, want %s", tt.name, got, tt.want)
+		}
+		if rec.Said() != Refuses || rec.Decider() != ByWAF || rec.Unread() != "" {
+			t.Errorf("%s: got %s by %s, %q, want it refused by the WAF", tt.name, rec.Said(), rec.Decider(), rec.Unread())
+		}
+		if diff := cmp.Diff(rec.Needs(), tt.needs); diff != "" {
+			t.Errorf("%s: exclusions (-got +want)\n%s", tt.name, diff)
+		}
+	}
+	limited := &Record{ID: "x", Denied: "waf: x", WAF: &WAF{Mode: "block", Verdict: "limit", Limit: "work", Threshold: 5}}
+	if limited.Said() != Passes || limited.Unread() == "" || limited.Decider() != ByWAF || limited.Needs() != nil {
+		t.Errorf("a limit: got %s, %q, %s, %v", limited.Said(), limited.Unread(), limited.Decider(), limited.Needs())
+	}
+}
+
 func TestNeedsIsTheFewestExclusions(t *testing.T) {
 	t.Parallel()
 	three := func(rule int, key string) Match { return at(rule, "ARGS_GET", key, 3) }

@@ -3,6 +3,7 @@ package tuning
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,13 +39,22 @@ type Record struct {
 type WAF struct {
 	Mode       string   `json:"mode"`
 	Verdict    string   `json:"verdict"`
+	Limit      string   `json:"limit,omitempty"` // of the WAF's own, that the request goes over
 	Score      int      `json:"score"`
 	Threshold  int      `json:"threshold,omitempty"`
 	Paranoia   int      `json:"paranoia,omitempty"`
-	Groups     []string `json:"groups,omitempty"` // empty: all
+	Groups     []string `json:"groups,omitempty"` // empty: those that run by default
 	Exclusions int      `json:"exclusions,omitempty"`
 	Cause      int      `json:"cause,omitempty"`
-	Matches    []Match  `json:"matches,omitempty"`
+	Matches    []Match  `json:"matches,omitempty"` // of the request, and behind them of the answer
+	// Response is what was found in the answer; nil if it was not inspected.
+	Response *Response `json:"response,omitempty"`
+}
+
+// Response is what the WAF said of an answer.
+type Response struct {
+	Verdict string `json:"verdict"`
+	Score   int    `json:"score"`
 }
 
 // A Match is one rule at one place.
@@ -183,8 +193,8 @@ func (rec *Record) validate() error {
 	if rec.WAF == nil {
 		return nil
 	}
-	if n := len(rec.WAF.Matches); n > maxRecorded {
-		return fmt.Errorf("waf.matches: want at most %d, got %d", maxRecorded, n)
+	if n := len(rec.WAF.Matches); n > 2*maxRecorded {
+		return fmt.Errorf("waf.matches: want at most %d, got %d", 2*maxRecorded, n)
 	}
 	if n := len(rec.WAF.Groups); n > maxRecorded {
 		return fmt.Errorf("waf.groups: want at most %d, got %d", maxRecorded, n)
@@ -201,8 +211,12 @@ func (rec *Record) validate() error {
 	if slices.ContainsFunc(numbers, func(n int) bool { return n < 0 || n > maxScore }) {
 		return fmt.Errorf("waf: want numbers from 0 to %d", maxScore)
 	}
-	if !slices.Contains([]string{"pass", "block", "count"}, rec.WAF.Verdict) {
-		return fmt.Errorf("waf.verdict: want pass, block or count, got %q", rec.WAF.Verdict)
+	verdicts := []string{"pass", "block", "count", "limit"}
+	if !slices.Contains(verdicts, rec.WAF.Verdict) {
+		return fmt.Errorf("waf.verdict: want pass, block, count or limit, got %q", rec.WAF.Verdict)
+	}
+	if answer := rec.WAF.Response; answer != nil && !slices.Contains(verdicts, answer.Verdict) {
+		return fmt.Errorf("waf.response.verdict: want pass, block, count or limit, got %q", answer.Verdict)
 	}
 	rec.WAF.Threshold = max(rec.WAF.Threshold, 0)
 	if rec.WAF.Threshold == 0 {
@@ -217,16 +231,49 @@ var another = regexp.MustCompile(` \([0-9]{1,4}\)$`)
 // FileRoute is the name that the file has for a route of events, which number the matches of one: "app (2)".
 func FileRoute(name string) string { return another.ReplaceAllString(name, "") }
 
-// refused reports whether the WAF's rules refused the request, or would have in block mode.
-func (rec *Record) refused() bool { return rec.WAF != nil && rec.WAF.Verdict != "pass" }
+// Said is what the WAF said of the request and its answer together.
+func (rec *Record) Said() Verdict {
+	switch {
+	case rec.WAF == nil:
+		return Passes
+	case rec.WAF.Verdict == "block", rec.answer() == "block":
+		return Refuses
+	case rec.WAF.Verdict == "count", rec.answer() == "count":
+		return Counts
+	default:
+		return Passes
+	}
+}
 
-// unreadable is why the WAF refused a request that no rule refused; "" if it did not.
-func (rec *Record) unreadable() string {
-	if rec.WAF == nil || rec.WAF.Verdict == "block" {
+// answer is the verdict about the answer; "" if it was not inspected.
+func (rec *Record) answer() string {
+	if rec.WAF == nil || rec.WAF.Response == nil {
 		return ""
 	}
+	return rec.WAF.Response.Verdict
+}
+
+// refused reports whether the WAF's rules refused the request or kept the answer back, or would have in block mode.
+func (rec *Record) refused() bool { return rec.Said() != Passes }
+
+// over says what limit the request or its answer goes over, whatever the rules say.
+func (rec *Record) over() string {
+	if rec.WAF.Limit == "" && rec.WAF.Verdict != "limit" && rec.answer() != "limit" {
+		return ""
+	}
+	return "it goes over a limit of the WAF: " + cmp.Or(rec.WAF.Limit, "that of answers")
+}
+
+// Unread is why the WAF refused a request that no rule refused, or would have in block mode; "" if it did not.
+func (rec *Record) Unread() string {
+	if rec.WAF == nil {
+		return ""
+	}
+	if over := rec.over(); over != "" && rec.WAF.Verdict != "block" {
+		return over
+	}
 	reason, ok := strings.CutPrefix(rec.Denied, "waf: ")
-	if !ok {
+	if !ok || strings.HasPrefix(reason, "refused by rule ") {
 		return ""
 	}
 	return reason

@@ -24,7 +24,7 @@ func TestReadPassesOverWhatIsNoEvent(t *testing.T) {
 		`{"msg":"request"}` + "\n" +
 		strings.Replace(line, `"score":5,"thr`, `"score":-5,"thr`, 1) + "\n" +
 		strings.Replace(line, `"verdict":"block"`, `"verdict":"odd"`, 1) + "\n" +
-		strings.Replace(line, `"matches":[`, `"matches":[`+strings.Repeat(`{"rule":1},`, maxRecorded), 1) + "\n" +
+		strings.Replace(line, `"matches":[`, `"matches":[`+strings.Repeat(`{"rule":1},`, 2*maxRecorded), 1) + "\n" +
 		strings.Replace(line, "88ca", "98ca", 1) // without an end
 	var ids []string
 	s, err := Read(iotest.OneByteReader(strings.NewReader(text)), func(rec *Record) { ids = append(ids, rec.ID[:4]) })

@@ -8,11 +8,6 @@ import (
 	"gatehouse/waf"
 )
 
-// What a request becomes beside a Verdict.
-const (
-	Counts Verdict = "count" // it would be blocked, and passes because the mode is count
-)
-
 // A Plan is the WAF of one route of a configuration that is not running.
 type Plan struct {
 	Route string
@@ -61,9 +56,9 @@ func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
 		c.Was = Passes
 		return c, nil
 	}
-	c := Change{Was: Verdict(rec.WAF.Verdict)}
-	reason := rec.unreadable()
-	if reason != "" {
+	c := Change{Was: rec.Said()}
+	reason := rec.Unread()
+	if reason != "" && rec.Denied != "" {
 		c.Was = Refuses
 	}
 	if p.cfg.Mode == waf.ModeOff {
@@ -72,7 +67,7 @@ func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
 	}
 	if reason != "" {
 		c.Becomes, c.Low, c.High = Unknown, rec.WAF.Score, rec.WAF.Score
-		c.Why = []string{fmt.Sprintf("it was refused because %s, and not by a rule", strings.TrimSuffix(reason, "."))}
+		c.Why = []string{"not because of a rule: " + reason}
 		return c, nil
 	}
 	adds, err := r.adds(rec, p)
@@ -112,6 +107,9 @@ func (r *Replay) adds(rec *Record, p *Plan) (why []string, err error) {
 			what = fmt.Sprintf("paranoia %d instead of %d", p.cfg.Paranoia, rec.WAF.Paranoia)
 		}
 		why = append(why, fmt.Sprintf("%s runs %s that did not run, and events do not hold the request", what, several(n, "rule")))
+	}
+	if rec.WAF.Response == nil && rec.WAF.Verdict == "block" && slices.Contains(p.cfg.Groups, "leakages") {
+		why = append(why, "there was no answer to inspect")
 	}
 	if n := rec.WAF.Exclusions; n > len(p.cfg.Exclude) {
 		why = append(why, fmt.Sprintf("it was inspected with %s, of which some are gone: what they hid is not in the event", several(n, "exclusion")))

@@ -69,6 +69,30 @@ func TestReplay(t *testing.T) {
 			"pass", "unknown", "some are gone", "",
 		},
 		{"an event that says little", with(func(r *Record) { r.WAF.Paranoia = 0 }), waf.Config{Exclude: sqli}, "block", "unknown", "which rules ran", ""},
+		{
+			"an answer that leaked, without the group", with(func(r *Record) {
+				r.WAF.Verdict, r.WAF.Score, r.WAF.Groups, r.WAF.Response = "pass", 0, []string{"leakages", "sqli"}, &Response{"block", 5}
+				r.WAF.Matches = []Match{at(951100, "RESPONSE_BODY", "", 5)}
+			}),
+			waf.Config{Groups: []string{"sqli"}},
+			"block", "pass", "not loaded: 951100", "",
+		},
+		{"a group for answers", with(func(r *Record) { r.WAF.Verdict, r.WAF.Score, r.WAF.Matches = "pass", 0, nil }), waf.Config{Groups: []string{"leakages"}}, "pass", "unknown", "another choice of groups runs", ""},
+		{
+			"a limit of the WAF", with(func(r *Record) {
+				r.WAF.Verdict, r.WAF.Limit, r.WAF.Score, r.WAF.Matches = "limit", "work", 0, nil
+				r.Denied = "waf: over"
+			}),
+			waf.Config{},
+			"block", "unknown", "over a limit of the WAF: work", "",
+		},
+		{
+			"a limit of the WAF in count mode", with(func(r *Record) {
+				r.WAF.Mode, r.WAF.Verdict, r.WAF.Limit, r.WAF.Score, r.WAF.Matches = "count", "count", "work", 0, nil
+			}),
+			waf.Config{},
+			"count", "unknown", "over a limit of the WAF: work", "",
+		},
 		{"not inspected", &Record{ID: "x"}, waf.Config{}, "pass", "unknown", "not inspected", ""},
 		{"not inspected, and off", &Record{ID: "x"}, waf.Config{Mode: "off"}, "pass", "pass", "", ""},
 		{

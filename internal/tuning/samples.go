@@ -205,7 +205,7 @@ func (rec *Record) clip() {
 		return
 	}
 	waf := *rec.WAF
-	waf.Matches = slices.Clone(waf.Matches[:min(len(waf.Matches), maxRecorded)])
+	waf.Matches = slices.Clone(waf.Matches[:min(len(waf.Matches), 2*maxRecorded)])
 	for i := range waf.Matches {
 		m := &waf.Matches[i]
 		x := m.exclusion() // of the whole key

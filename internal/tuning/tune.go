@@ -136,10 +136,10 @@ func (g *Group) add(rec *Record, x Exclusion) {
 	if elsewhere {
 		g.Elsewhere++
 	}
-	switch rec.WAF.Verdict {
-	case "block":
+	switch rec.Said() {
+	case Refuses:
 		g.Blocked++
-	case "count":
+	case Counts:
 		g.Counted++
 	default:
 		g.Passed++

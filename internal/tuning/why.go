@@ -37,7 +37,7 @@ func (rec *Record) Decider() Guard {
 		return ByTable
 	case rec.Guards["admission"] != "":
 		return Admission
-	case rec.WAF != nil && (rec.WAF.Verdict == "block" || rec.unreadable() != ""), strings.HasPrefix(rec.Denied, "waf: "):
+	case rec.Said() == Refuses, rec.Unread() != "", strings.HasPrefix(rec.Denied, "waf: "):
 		return ByWAF
 	case said("limit", "block"):
 		return ByLimit

@@ -171,6 +171,7 @@ tls:
   certificates: [{cert: %[2]s/cert.pem, key: %[2]s/key.pem}]
 state_dir: %[2]s/%[3]s
 headers: off
+waf_budget: {client: 100000} # one address sends all of this
 upstreams: {u: "%[4]s"}
 routes:
   - {match: localhost, to: u, require: nothing}

@@ -2,7 +2,6 @@ package waf
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -92,6 +91,7 @@ type pair struct {
 func newPair(t testing.TB, name string, cfg Config, extra string) *pair {
 	t.Helper()
 	opts := Options{Deny: denyPlain}
+	cfg.Limits.Work = "10s" // Coraza alone has no limit
 	return &pair{
 		name:  name,
 		gated: newTestEngineAs(t, cfg, opts, variant{extra: extra}),
@@ -217,18 +217,10 @@ func pairs(t testing.TB, only ...string) []*pair {
 	return out
 }
 
-// tooLong reports that the gate's meter ended an inspection, which Coraza has not.
-func (p *pair) tooLong(r *http.Request) bool {
-	v := p.gated.check(r)
-	v.body.release()
-	var l *Limited
-	return errors.As(v.err, &l) && l.Limit == LimitWork
-}
-
 // compare asks a pair about requests, on several goroutines.
 func compare(t *testing.T, p *pair, count int, request func(n int) *http.Request) {
 	t.Helper()
-	var next, asked, ended, failed atomic.Int64
+	var next, asked, failed atomic.Int64
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() {
@@ -245,20 +237,15 @@ func compare(t *testing.T, p *pair, count int, request func(n int) *http.Request
 				if d == "" {
 					continue
 				}
-				if p.tooLong(request(n)) {
-					ended.Add(1)
-					continue
-				}
 				failed.Add(1)
 				t.Errorf("request %d, gated (-) and alone (+): %s", n, d)
 			}
 		})
 	}
 	wg.Wait()
-	if asked.Load() < int64(count)/2 || ended.Load() > asked.Load()/100 {
-		t.Errorf("of %d requests: %d could be asked, %d took too much work", count, asked.Load(), ended.Load())
+	if asked.Load() < int64(count)/2 {
+		t.Errorf("of %d requests only %d could be asked", count, asked.Load())
 	}
-	t.Logf("%d requests, %d of which took too much work", asked.Load(), ended.Load())
 }
 
 // some is n, or a hundredth of it where everything is slow.

@@ -90,12 +90,18 @@ func (p *Patterns) compile(expr string) (*rx.Pattern, error) {
 	return p.take(expr, func() (*rx.Pattern, error) { return rx.Compile(expr) })
 }
 
+// manyExprs is how many expressions a union has whose states are worth being made when it is built.
+const manyExprs = 20
+
 // union is several expressions in one, with the states that ordinary values visit.
 func (p *Patterns) union(exprs []string) (*rx.Pattern, error) {
 	return p.take(strings.Join(exprs, "\x00"), func() (*rx.Pattern, error) {
 		u, err := rx.Union(exprs)
 		if err == nil {
 			warm(u)
+			if len(exprs) >= manyExprs {
+				noisy(u)
+			}
 		}
 		return u, err //nolint:wrapcheck // rx says what it is about
 	})

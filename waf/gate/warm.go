@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math/rand/v2"
 	"strings"
 
 	"gatehouse/waf/rx"
@@ -19,6 +20,56 @@ func warm(u *rx.Pattern) {
 	}
 	u.Keep()
 }
+
+// noisy is warm for the unions of many expressions, to which what looks like noise is the most expensive: tokens, keys,
+// and files in Base64, and what they are when they have been decoded.
+func noisy(u *rx.Pattern) {
+	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // the same for everybody
+	syllable := strings.Fields(syllables)
+	for _, kind := range []struct {
+		size int
+		next func() string
+	}{
+		{32 << 10, pick(random, letters+digits+"+/")},
+		{16 << 10, pick(random, strings.ToLower(letters)+digits+" /")},
+		{8 << 10, pick(random, letters+digits+"-_")},
+		{4 << 10, pick(random, digits+"abcdef")},
+		{2 << 10, pick(random, digits+"ABCDEF")},
+		{8 << 10, func() string { return strings.ToLower(string([]byte{byte(random.Uint32())})) }},
+		{12 << 10, func() string {
+			if random.IntN(4) == 0 {
+				return " "
+			}
+			return syllable[random.IntN(len(syllable))]
+		}},
+	} {
+		for made := 0; made < kind.size; {
+			var b strings.Builder
+			for b.Len() < noise { // a match ends the look, so in pieces
+				b.WriteString(kind.next())
+			}
+			made += b.Len()
+			u.Match(b.String(), nil)
+		}
+	}
+	u.Keep()
+}
+
+// pick takes one character of an alphabet at a time.
+func pick(random *rand.Rand, alphabet string) func() string {
+	return func() string {
+		i := random.IntN(len(alphabet))
+		return alphabet[i : i+1]
+	}
+}
+
+const (
+	letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	digits  = "0123456789"
+	noise   = 512
+	// syllables make words of no language.
+	syllables = "ka lo mi ren tus vor el an dri sch ou qui zet pha gnu bra cle fo ing ist ment able tion pre con de un re"
+)
 
 // ordinary is what browsers and programs send, a value a line.
 const ordinary = `Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/139.0.0.0 Safari/537.36 Edg/139.0.0.0

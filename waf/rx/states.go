@@ -36,13 +36,14 @@ func (c *cache) clone() *cache {
 
 // scratch is what making a state needs, guarded by the Pattern's lock.
 type scratch struct {
-	mark  []uint32 // instruction to the round in which it was seen
-	round uint32
-	stack []uint32
-	next  []uint32
-	cross []uint32
-	key   []byte
-	work  int // since the last look
+	mark   []uint32 // instruction to the round in which it was seen
+	round  uint32
+	stack  []uint32
+	next   []uint32
+	merged []uint32
+	cross  []uint32
+	key    []byte
+	work   int // since the last look
 
 	start        []uint32 // the threads that begin at a place
 	startMatches bool
@@ -115,6 +116,8 @@ func (p *Pattern) beginning(k kind, class uint32) *beginning {
 	if *at == nil {
 		p.next = p.next[:0]
 		matches := p.threads(p.start, k, class)
+		p.next = slices.DeleteFunc(p.next, func(pc uint32) bool { return p.implied[pc] })
+		slices.Sort(p.next)
 		*at = &beginning{slices.Clone(p.next), matches}
 	}
 	return *at
@@ -131,12 +134,13 @@ func (p *Pattern) grow(old *table, states int) *table {
 	return t
 }
 
-// The work of making a state, in a Meter's units: so much for each, for each instruction visited, and for each one
-// kept, which is sorted, hashed and copied.
+// The work of finding a state, in a Meter's units: so much for each, for each instruction visited, for each one that
+// has just begun, and for each one kept, which is hashed and perhaps copied.
 const (
-	stepWork  = 1500
+	stepWork  = 400
 	visitWork = 8
-	keepWork  = 40
+	mergeWork = 2
+	keepWork  = 4
 )
 
 // step finds the entry that t lacks. It returns the table to go on with: t may be full, or forgotten.
@@ -249,17 +253,27 @@ func (p *Pattern) advance(st state, class uint32) (matches bool) {
 	if p.threads(st.insts, st.kind, class) {
 		return true
 	}
-	if begun != nil {
-		for _, pc := range begun.insts {
-			p.work += visitWork
-			if p.mark[pc] != p.round {
-				p.mark[pc] = p.round
-				p.next = append(p.next, pc)
-			}
-		}
+	if begun == nil {
+		slices.Sort(p.next)
+	} else {
+		// Those that have just begun are most, and in order already.
 		p.next = slices.DeleteFunc(p.next, func(pc uint32) bool { return p.implied[pc] })
+		slices.Sort(p.next)
+		p.merged = p.merged[:0]
+		i := 0
+		for _, pc := range begun.insts {
+			if p.mark[pc] == p.round {
+				continue // among the others
+			}
+			for ; i < len(p.next) && p.next[i] < pc; i++ {
+				p.merged = append(p.merged, p.next[i])
+			}
+			p.merged = append(p.merged, pc)
+		}
+		p.merged = append(p.merged, p.next[i:]...)
+		p.work += mergeWork * len(begun.insts)
+		p.next, p.merged = p.merged, p.next
 	}
-	slices.Sort(p.next)
 	p.work += keepWork * len(p.next)
 	return false
 }

@@ -23,6 +23,7 @@ type inspected struct {
 	headers    []string
 	media      string // of body
 	body       string
+	conns      int // if not as many as the flag says
 }
 
 // browserHeaders are what every one of the requests has.
@@ -72,7 +73,7 @@ func inspectedRequests() []inspected {
 		{name: "static GET with 12 headers", path: "/1k", headers: nineMore},
 		{name: "GET with 20 parameters, 20 headers, 4 KB of cookies", path: "/1k?" + strings.Join(query, "&"), headers: big},
 		{name: "form of 2 KB", path: "/1k", media: "application/x-www-form-urlencoded", body: strings.Join(fields, "&")},
-		{name: "JSON of 10 KB", path: "/1k", media: "application/json", body: `{"items":[` + strings.Join(items, ",") + `]}`},
+		{name: "JSON of 10 KB", conns: 4, path: "/1k", media: "application/json", body: `{"items":[` + strings.Join(items, ",") + `]}`},
 	}
 }
 
@@ -218,7 +219,7 @@ func (f *field) wafWorkloads() ([]*workload, error) {
 		if err := os.WriteFile(script, []byte(r.script()), 0o600); err != nil {
 			return nil, err
 		}
-		w := &workload{name: "W6  inspected by the WAF: " + r.name, path: r.path, script: script, conns: 4}
+		w := &workload{name: "W6  inspected by the WAF: " + r.name, path: r.path, script: script, conns: r.conns}
 		w.contenders = append(w.contenders, contender{name: "nginx with libmodsecurity", front: f.modsecurity})
 		w.contenders = append(w.contenders, f.inspecting...)
 		all = append(all, w)

@@ -146,9 +146,9 @@ func wait(t *testing.T, c <-chan string) string {
 
 func until(t *testing.T, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the state was not reached within 10 s")
+			t.Fatal("the state was not reached within a minute")
 		}
 	}
 }

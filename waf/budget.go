@@ -238,10 +238,10 @@ func (b *Budget) enter(addr netip.Addr) (turn, *Limited) {
 		return turn{}, nil
 	}
 	key := clientOf(addr)
-	now := b.now().Sub(b.begun)
 	s := b.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := b.now().Sub(b.begun) // under the lock, so that no other request has been charged at a later time
 	c := s.ofLocked(key)
 	if over := c.full - now - b.window; over > 0 {
 		return turn{}, &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
@@ -336,10 +336,10 @@ func (t *turn) end(work int) {
 		return
 	}
 	t.entered = false
-	now := b.now().Sub(b.begun)
 	s := b.shard(t.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := b.now().Sub(b.begun)
 	c := s.ofLocked(t.key)
 	c.full = max(c.full, now) + time.Duration(float64(time.Duration(work+requestWork)*workTime)/b.share)
 }

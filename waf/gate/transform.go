@@ -105,7 +105,7 @@ func transforms(bestFit string) map[string]transform {
 		{name: "normalizepathwin", touches: hasSlash | hasDot | hasBackslash | hasColon | hasSpace, do: normalizePathWin},
 		{name: "removecommentschar", touches: hasStar | hasDash | hasHash, do: removeCommentsChar},
 		{name: "removenulls", touches: hasNUL, do: func(s string) string { return strings.ReplaceAll(s, "\x00", "") }},
-		{name: "removewhitespace", touches: hasSpace | hasHigh, do: removeWhitespace, overlooks: func(before, _ string) bool { return strings.IndexFunc(before, unicode.IsSpace) < 0 }},
+		{name: "removewhitespace", touches: hasSpace | hasHigh, do: removeWhitespace, overlooks: hasNoSpace},
 		{name: "replacecomments", touches: hasStar, do: replaceComments},
 		{name: "urldecodeuni", touches: hasPercent | hasPlus, do: func(s string) string { return urlDecodeUni(s, bestFit) }},
 		{name: "utf8tounicode", touches: hasHigh, do: utf8ToUnicode},
@@ -551,6 +551,13 @@ func compressWhitespace(s string) string {
 		i += size
 	}
 	return made(s, out)
+}
+
+// hasNoSpace finds the texts of which removeWhitespace says that they are the same, although it may have replaced
+// invalid UTF-8.
+func hasNoSpace(before, _ string) bool {
+	has := maskFor(before)
+	return has&hasSpace == 0 && (has&hasHigh == 0 || strings.IndexFunc(before, unicode.IsSpace) < 0)
 }
 
 func removeWhitespace(s string) string {

@@ -153,7 +153,8 @@ type ftwServer struct {
 // newFTWServer has an engine that counts in front of nothing.
 func newFTWServer(t *testing.T) *ftwServer {
 	t.Helper()
-	e := newTestEngineAs(t, Config{Mode: ModeCount, Paranoia: 4}, Options{Deny: denyPlain}, variant{extra: ftwSettings, logs: true})
+	e := newTestEngineAs(t, Config{Mode: ModeCount, Paranoia: 4, Limits: Limits{Work: "10s"}}, Options{Deny: denyPlain},
+		variant{extra: ftwSettings, logs: true})
 	s := &ftwServer{seen: map[string]ftwSeen{}}
 	s.serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tx := e.waf.NewTransactionWithOptions(experimental.Options{Context: r.Context()}).(transaction)
@@ -408,7 +409,7 @@ func (s *ftwServer) playHTTP2(client *h2Client, r *h2Request) (ftwSeen, bool, st
 // with its own operators, asked in the process.
 func TestBlockedAsByCorazaAlone(t *testing.T) {
 	t.Parallel()
-	cfg := Config{Paranoia: 4}
+	cfg := Config{Paranoia: 4, Limits: Limits{Work: "10s"}} // Coraza alone has no limit
 	opts := Options{Deny: denyPlain}
 	srv := &ftwServer{seen: map[string]ftwSeen{}}
 	h := newTestEngineAs(t, cfg, opts, variant{extra: ftwSettings}).Wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

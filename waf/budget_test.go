@@ -251,7 +251,7 @@ func TestHostileClient(t *testing.T) {
 			h.ServeHTTP(w, r)
 			return w
 		}
-		for range 6 {
+		for range 12 {
 			send("192.0.2.1", hostileBodies()["json attack in 900"])
 		}
 		w := send("192.0.2.1", sample{})

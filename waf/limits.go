@@ -30,7 +30,7 @@ type Limits struct {
 	Values int `yaml:"values"`
 	// Nesting is how deep JSON and XML may be nested; default 64, at most 512. What is deeper is refused with 400.
 	Nesting int `yaml:"nesting"`
-	// Work is about how long a core may be busy with one request, such as "31ms", the default; from 1ms to 10s. A
+	// Work is about how long a core may be busy with one request, such as "40ms", the default; from 1ms to 10s. A
 	// request that takes more is refused with 413. It is counted, not measured, so that a busy machine refuses no
 	// more than an idle one.
 	Work string `yaml:"work"`
@@ -41,7 +41,7 @@ const (
 	defaultJSONBytes = 256 << 10             // documents of an API
 	defaultValues    = 1000                  // Coraza's own
 	defaultNesting   = 64                    // real documents stay under 20
-	defaultWorkTime  = 31 * time.Millisecond // the costliest bodies take 1.7 ns for a unit, and none is to take 50 ms
+	defaultWorkTime  = 40 * time.Millisecond // an ordinary article of 80 KB takes 31
 	maxValues        = 20_000
 	maxNesting       = 512
 	minWorkTime      = time.Millisecond

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -14,7 +15,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gomodule/redigo/redis"
 )
 
 // Config is the store that several instances share.
@@ -121,32 +122,41 @@ func loopback(host string) bool {
 	return host == "localhost" || err == nil && a.IsLoopback()
 }
 
-// options returns how the store is reached. It reads the file of roots.
-func (c Config) options() (*redis.Options, error) {
+// A dialer makes connections to a store.
+type dialer struct {
+	network, addr string
+	how           []redis.DialOption
+}
+
+func (d dialer) dial(ctx context.Context) (redis.Conn, error) {
+	return redis.DialContext(ctx, d.network, d.addr, d.how...)
+}
+
+// dialer returns how the store is reached. It reads the file of roots.
+func (c Config) dialer() (dialer, error) {
 	at, err := parseAddress(c.Store)
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return dialer{}, fmt.Errorf("store: %w", err)
 	}
-	opts := &redis.Options{
-		Network: at.network, Addr: at.addr, Username: at.user, Password: c.Password, DB: at.db,
-		Protocol: 2, DisableIdentity: true, ContextTimeoutEnabled: true,
-		DialTimeout: callTimeout, ReadTimeout: callTimeout, WriteTimeout: callTimeout, PoolTimeout: callTimeout,
-		MaxRetries: -1, DialerRetries: 1, PoolSize: 16,
-	}
+	d := dialer{at.network, at.addr, []redis.DialOption{
+		redis.DialConnectTimeout(callTimeout), redis.DialReadTimeout(callTimeout), redis.DialWriteTimeout(callTimeout),
+		redis.DialTLSHandshakeTimeout(callTimeout),
+		redis.DialUsername(at.user), redis.DialPassword(c.Password), redis.DialDatabase(at.db),
+	}}
 	if !at.tls {
-		return opts, nil
+		return d, nil
 	}
-	opts.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: at.host}
+	how := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: at.host}
 	if c.CA != "" {
 		pem, err := os.ReadFile(c.CA)
 		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
+			return dialer{}, fmt.Errorf("ca: %w", err)
 		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s: want certificates in PEM", c.CA)
+		how.RootCAs = x509.NewCertPool()
+		if !how.RootCAs.AppendCertsFromPEM(pem) {
+			return dialer{}, fmt.Errorf("ca: %s: want certificates in PEM", c.CA)
 		}
-		opts.TLSConfig.RootCAs = roots
 	}
-	return opts, nil
+	d.how = append(d.how, redis.DialUseTLS(true), redis.DialTLSConfig(how))
+	return d, nil
 }

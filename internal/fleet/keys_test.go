@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gomodule/redigo/redis"
 )
 
 // said is a Keys that says one thing and notes what it hears.
@@ -91,23 +91,26 @@ func TestKeysReachEveryInstance(t *testing.T) {
 func TestKeysAreForgottenAndBounded(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	client := redis.NewClient(&redis.Options{Network: "unix", Addr: s.socket})
-	t.Cleanup(func() { client.Close() })
 	a := s.join(t.TempDir())
 	a.becomes(t, true)
-	for i := range 2 * maxStoredKeys {
-		name := fmt.Sprint("stranger ", i)
-		if err := client.HSet(t.Context(), "gatehouse:keys", name, "damaged").Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := client.ZAdd(t.Context(), "gatehouse:keyends", redis.Z{Score: float64(time.Now().Unix() + 60), Member: name}).Err(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := client.HSet(t.Context(), "gatehouse:keys", "long", string(make([]byte, maxKeyEntry+1))).Err(); err != nil {
+	client, err := redis.DialContext(t.Context(), "unix", s.socket)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := client.ZAdd(t.Context(), "gatehouse:keyends", redis.Z{Score: 1e12, Member: "long"}).Err(); err != nil {
+	t.Cleanup(func() { client.Close() })
+	for i := range 2 * maxStoredKeys {
+		name := fmt.Sprint("stranger ", i)
+		if _, err := client.Do("HSET", "gatehouse:keys", name, "damaged"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Do("ZADD", "gatehouse:keyends", time.Now().Unix()+60, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := client.Do("HSET", "gatehouse:keys", "long", make([]byte, maxKeyEntry+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Do("ZADD", "gatehouse:keyends", "1e12", "long"); err != nil {
 		t.Fatal(err)
 	}
 	gone := says("gone", "over")
@@ -120,7 +123,7 @@ func TestKeysAreForgottenAndBounded(t *testing.T) {
 	if len(one.heard) > maxStoredKeys || !slices.Contains(one.heard, "of a") || slices.Contains(one.heard, "over") || slices.ContainsFunc(one.heard, func(s string) bool { return len(s) > maxKeyEntry }) {
 		t.Errorf("heard %d entries, want at most %d with its own and without what is over or too long", len(one.heard), maxStoredKeys)
 	}
-	if n := client.HLen(t.Context(), "gatehouse:keys").Val(); n > maxStoredKeys {
+	if n, err := redis.Int(client.Do("HLEN", "gatehouse:keys")); err != nil || n > maxStoredKeys {
 		t.Errorf("%d entries are left in the store, want at most %d", n, maxStoredKeys)
 	}
 	a.mu.Lock()

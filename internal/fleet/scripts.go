@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gomodule/redigo/redis"
 )
 
 const (
@@ -32,7 +32,7 @@ func newScripts() scripts {
 	return scripts{
 		// The head names the epoch of the numbers: a store that has lost it begins anew, and every instance
 		// tells it again what it knows.
-		poll: redis.NewScript(`
+		poll: redis.NewScript(3, `
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if not epoch then
   epoch = ARGV[1]
@@ -43,7 +43,7 @@ local after = ARGV[3]
 if epoch ~= ARGV[2] then after = '0' end
 local list = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. after, '+inf', 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[4]))
 return {epoch, tonumber(redis.call('HGET', KEYS[1], 'last')), list}`),
-		publish: redis.NewScript(`
+		publish: redis.NewScript(3, `
 for i = 3, #ARGV, 2 do
   if not redis.call('ZSCORE', KEYS[2], ARGV[i]) then
     redis.call('ZADD', KEYS[2], redis.call('HINCRBY', KEYS[1], 'last', 1), ARGV[i])
@@ -58,19 +58,19 @@ if #gone > 0 then
   redis.call('ZREM', KEYS[3], unpack(gone))
 end
 return #gone`),
-		begin: redis.NewScript(`
+		begin: redis.NewScript(2, `
 local result = redis.call('GET', KEYS[2])
 if result then return {'result', result} end
 if redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return {'lead', ''} end
 return {'wait', ''}`),
 		// The result of whoever held the lock too long counts too: it may have the only token that is good.
-		finish: redis.NewScript(`
+		finish: redis.NewScript(2, `
 if ARGV[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1`),
 		// A name that is there already gets what it is told last: its owner says it again, and who damages it
 		// is corrected.
-		keys: redis.NewScript(`
+		keys: redis.NewScript(2, `
 for i = 3, #ARGV, 3 do
   redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
   redis.call('ZADD', KEYS[2], ARGV[i + 2], ARGV[i])

@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/gomodule/redigo/redis"
 
 	"gatehouse/authn"
 )
@@ -19,6 +19,11 @@ const (
 	callTimeout = 2 * time.Second
 	// pollInterval is how often the store is asked for news.
 	pollInterval = 200 * time.Millisecond
+	// maxConnections bounds those to the store; a call beyond them waits.
+	maxConnections = 16
+	// checkAfter is how long a connection may have been idle before it is used without a look at it.
+	checkAfter = time.Second
+	idleTimeout = 5 * time.Minute
 	// lastRetry is the longest wait between attempts at a store that does not answer.
 	lastRetry = 2 * time.Second
 )
@@ -57,7 +62,7 @@ type Options struct {
 // A Store is one instance's end of the shared store: an [authn.Ledger] and an [authn.Shared]. It is safe
 // for concurrent use.
 type Store struct {
-	client  *redis.Client
+	pool    *redis.Pool
 	scripts scripts
 	prefix  string
 	opts    Options
@@ -85,7 +90,7 @@ type Store struct {
 
 // Open prepares a Store. It does not connect: a store that is down is no reason not to start.
 func Open(cfg Config, opts Options) (*Store, error) {
-	how, err := cfg.options()
+	at, err := cfg.dialer()
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +102,7 @@ func Open(cfg Config, opts Options) (*Store, error) {
 		prefix = defaultPrefix
 	}
 	return &Store{
-		client: redis.NewClient(how), scripts: newScripts(), prefix: prefix, opts: opts,
+		pool: newPool(at), scripts: newScripts(), prefix: prefix, opts: opts,
 		wake: make(chan struct{}, 1), resend: true,
 		known: make(map[record]struct{}), tokens: make(map[[32]byte]string),
 	}, nil
@@ -133,7 +138,7 @@ func (s *Store) Close() error {
 		err = s.flush(ctx)
 		s.synced.Unlock()
 	}
-	if err := errors.Join(err, s.client.Close()); err != nil {
+	if err := errors.Join(err, s.pool.Close()); err != nil {
 		return fmt.Errorf("fleet: %w", err)
 	}
 	return nil
@@ -210,16 +215,53 @@ func (s *Store) keys() []string {
 	return []string{s.prefix + ":head", s.prefix + ":revocations", s.prefix + ":ends"}
 }
 
+// newPool returns connections to a store, none of which is made yet.
+func newPool(d dialer) *redis.Pool {
+	return &redis.Pool{
+		DialContext: d.dial, MaxActive: maxConnections, MaxIdle: maxConnections, Wait: true, IdleTimeout: idleTimeout,
+		// A store that was started again has forgotten the connections of before.
+		TestOnBorrowContext: func(ctx context.Context, c redis.Conn, idleSince time.Time) error {
+			if time.Since(idleSince) < checkAfter {
+				return nil
+			}
+			_, err := redis.DoContext(c, ctx, "PING")
+			return err
+		},
+	}
+}
+
 // call runs a script. Its error is the store's or the network's and holds no argument.
 func (s *Store) call(ctx context.Context, script *redis.Script, keys []string, args ...any) ([]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	answer, err := script.Run(ctx, s.client, keys, args...).Result()
+	c, err := s.pool.GetContext(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, _ := answer.([]any)
+	defer c.Close()
+	all := make([]any, 0, len(keys)+len(args))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	answer, err := script.DoContext(ctx, c, append(all, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	list, _ := texts(answer).([]any)
 	return list, nil
+}
+
+// texts makes texts of the bytes in an answer.
+func texts(answer any) any {
+	switch answer := answer.(type) {
+	case []byte:
+		return string(answer)
+	case []any:
+		for i := range answer {
+			answer[i] = texts(answer[i])
+		}
+	}
+	return answer
 }
 
 // newToken is what nobody else calls themselves.

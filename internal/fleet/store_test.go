@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gomodule/redigo/redis"
+
 	"gatehouse/authn"
 	"gatehouse/internal/ledger"
 )
@@ -242,7 +244,7 @@ func TestKnownIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.client.Close()
+	defer s.pool.Close()
 	over, lasting := revocation(1), revocation(2)
 	over.Until = 1
 	for i := range int64(maxKnown) {
@@ -331,7 +333,9 @@ func TestALeaderThatGivesUpOrDies(t *testing.T) {
 	if result, lead := begin(b, patience); lead || result != "late" {
 		t.Errorf("got %q, lead %t", result, lead)
 	}
-	if n, err := a.client.Exists(t.Context(), a.refreshKeys(key)[0]).Result(); err != nil || n != 1 {
+	c := a.pool.Get()
+	defer c.Close()
+	if n, err := redis.Int(c.Do("EXISTS", a.refreshKeys(key)[0])); err != nil || n != 1 {
 		t.Errorf("a's lock: got %d %v, want it to stand", n, err)
 	}
 }

@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
+	"regexp/syntax"
 	"strings"
 	"time"
 
-	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/overloads"
-	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/overloads"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
 
 	"gatehouse/authn/identity"
 )
@@ -22,14 +22,13 @@ import (
 const (
 	// maxExpression bounds the text of an expression, and with it what reading it can cost. A rule
 	// that needs more is a program.
-	maxExpression = 4096
-	// maxExpressionNodes and maxExpressionDepth bound what its macros become.
-	maxExpressionNodes = 2000
+	maxExpression      = 4096
+	maxExpressionNodes = 2000 // that its macros become
 	maxExpressionDepth = 64
 	// maxExpressionLoops is how deep all, exists, filter and map may stand in each other.
 	maxExpressionLoops = 2
-	// maxRegex bounds a compiled regular expression: Go's run in linear time, but [a-z]{1000} is a
-	// program of its size.
+	// maxRegex bounds a compiled regular expression, in instructions: Go's run in linear time, but [a-z]{1000}
+	// is a program of its size.
 	maxRegex = 2000
 	// expressionCost bounds one evaluation, in CEL's units: about one for each step and each ten
 	// bytes of text looked at. The largest is some milliseconds; an ordinary rule takes 10 to 100.
@@ -130,13 +129,10 @@ func expressionEnv() (*cel.Env, error) {
 		cel.DefaultUTCTimeZone(true),
 		cel.ParserExpressionSizeLimit(maxExpression),
 		cel.ParserRecursionLimit(maxExpressionDepth),
-		cel.ExpressionNodeLimit(maxExpressionNodes),
-		cel.ExpressionNestingDepthLimit(maxExpressionDepth),
-		cel.RegexProgramSizeLimit(maxRegex),
 		cel.ASTValidators(
-			literalsOnly{},
+			literalsOnly{}, sizeLimit{},
 			cel.ValidateDurationLiterals(), cel.ValidateTimestampLiterals(),
-			cel.ValidateRegexProgramSizeLimit(maxRegex), cel.ValidateComprehensionNestingLimit(maxExpressionLoops),
+			cel.ValidateComprehensionNestingLimit(maxExpressionLoops),
 		),
 	)
 	return cel.NewEnv(options...)
@@ -173,12 +169,43 @@ func (literalsOnly) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issu
 		if name == inCIDR {
 			_, err = parseCIDR(text)
 		} else {
-			_, err = regexp.Compile(text)
+			err = checkRegex(text)
 		}
 		if err != nil {
 			issues.ReportErrorAtID(last.ID(), "%s: %v", name, err)
 		}
 	}))
+}
+
+// checkRegex reports what keeps a pattern from being used.
+func checkRegex(pattern string) error {
+	tree, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return err
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return err
+	}
+	if n := len(program.Inst); n > maxRegex {
+		return fmt.Errorf("want a regular expression of at most %d instructions, got %d", maxRegex, n)
+	}
+	return nil
+}
+
+// sizeLimit bounds what the macros of an expression become.
+type sizeLimit struct{}
+
+// Name implements cel.ASTValidator.
+func (sizeLimit) Name() string { return "gatehouse.size" }
+
+// Validate implements cel.ASTValidator.
+func (sizeLimit) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *cel.Issues) {
+	nodes := 0
+	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(ast.Expr) { nodes++ }))
+	if nodes > maxExpressionNodes {
+		issues.ReportErrorAtID(a.Expr().ID(), "want an expression of at most %d parts, got %d", maxExpressionNodes, nodes)
+	}
 }
 
 func parseCIDR(s string) (netip.Prefix, error) {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"cel.dev/cel-go/common/types"
+	"github.com/google/cel-go/common/types"
 )
 
 // claimsMap is the claims as an expression sees them. Whole numbers stay whole: as floating point,

@@ -22,7 +22,7 @@ const (
 	// maxConnections bounds those to the store; a call beyond them waits.
 	maxConnections = 16
 	// checkAfter is how long a connection may have been idle before it is used without a look at it.
-	checkAfter = time.Second
+	checkAfter  = time.Second
 	idleTimeout = 5 * time.Minute
 	// lastRetry is the longest wait between attempts at a store that does not answer.
 	lastRetry = 2 * time.Second

@@ -9,14 +9,17 @@ import (
 	"regexp/syntax"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/decls"
 	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 
 	"gatehouse/authn/identity"
+	"gatehouse/internal/suggest"
 )
 
 const (
@@ -42,26 +45,26 @@ const inCIDR = "in_cidr"
 
 // expressionVariables are the names that an expression may use. Each is resolved when it is looked
 // at and not before: a rule that does not mention request.headers pays nothing for them.
-func expressionVariables() []cel.EnvOption {
+func expressionVariables() []*decls.VariableDecl {
 	texts := cel.ListType(cel.StringType)
-	return []cel.EnvOption{
-		cel.Variable("identity.subject", cel.StringType),
-		cel.Variable("identity.username", cel.StringType),
-		cel.Variable("identity.email", cel.StringType),
-		cel.Variable("identity.email_verified", cel.BoolType),
-		cel.Variable("identity.groups", texts),
-		cel.Variable("identity.scopes", texts),
-		cel.Variable("identity.issuer", cel.StringType),
-		cel.Variable("identity.client_id", cel.StringType),
-		cel.Variable("identity.auth_time", cel.TimestampType),
-		cel.Variable("identity.claims", cel.MapType(cel.StringType, cel.DynType)),
-		cel.Variable("request.method", cel.StringType),
-		cel.Variable("request.host", cel.StringType),
-		cel.Variable("request.path", cel.StringType),
-		cel.Variable("request.query", cel.MapType(cel.StringType, texts)),
-		cel.Variable("request.headers", cel.MapType(cel.StringType, cel.StringType)),
-		cel.Variable("request.client", cel.StringType),
-		cel.Variable("request.time", cel.TimestampType),
+	return []*decls.VariableDecl{
+		decls.NewVariable("identity.subject", cel.StringType),
+		decls.NewVariable("identity.username", cel.StringType),
+		decls.NewVariable("identity.email", cel.StringType),
+		decls.NewVariable("identity.email_verified", cel.BoolType),
+		decls.NewVariable("identity.groups", texts),
+		decls.NewVariable("identity.scopes", texts),
+		decls.NewVariable("identity.issuer", cel.StringType),
+		decls.NewVariable("identity.client_id", cel.StringType),
+		decls.NewVariable("identity.auth_time", cel.TimestampType),
+		decls.NewVariable("identity.claims", cel.MapType(cel.StringType, cel.DynType)),
+		decls.NewVariable("request.method", cel.StringType),
+		decls.NewVariable("request.host", cel.StringType),
+		decls.NewVariable("request.path", cel.StringType),
+		decls.NewVariable("request.query", cel.MapType(cel.StringType, texts)),
+		decls.NewVariable("request.headers", cel.MapType(cel.StringType, cel.StringType)),
+		decls.NewVariable("request.client", cel.StringType),
+		decls.NewVariable("request.time", cel.TimestampType),
 	}
 }
 
@@ -95,12 +98,14 @@ func compileExpression(source string, report func(line, column int, msg string))
 	}
 	checked, issues := env.Compile(source)
 	for _, e := range issues.Errors() {
+		// CEL counts columns from 0, and has -1 for what has no place.
+		line, column := max(e.Location.Line(), 1), max(e.Location.Column()+1, 1)
 		msg := strings.TrimSuffix(e.Message, " (in container '')")
 		if strings.HasPrefix(msg, "undeclared reference") {
-			msg += ": " + expressionNames
+			name := nameAt(source, line, column)
+			msg = fmt.Sprintf("undeclared reference to %q%s (%s)", name, suggest.DidYouMean(name, variableNames()), expressionNames)
 		}
-		// CEL counts columns from 0, and has -1 for what has no place.
-		report(max(e.Location.Line(), 1), max(e.Location.Column()+1, 1), "CEL: "+clip(msg, 600))
+		report(line, column, "CEL: "+clip(msg, 600))
 	}
 	if issues.Err() != nil {
 		return nil
@@ -120,9 +125,37 @@ func compileExpression(source string, report func(line, column int, msg string))
 	return &expression{source, program}
 }
 
+func variableNames() []string {
+	var names []string
+	for _, v := range expressionVariables() {
+		names = append(names, v.Name())
+	}
+	return names
+}
+
+// nameAt returns the name that stands at a place of an expression, with one field of it.
+func nameAt(source string, line, column int) string {
+	for ; line > 1; line-- {
+		_, source, _ = strings.Cut(source, "\n")
+	}
+	rest := []rune(source)
+	rest = rest[min(column-1, len(rest)):]
+	dots := 0
+	for i, r := range rest {
+		if r == '.' {
+			dots++
+		}
+		if dots > 1 || r != '.' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			rest = rest[:i]
+			break
+		}
+	}
+	return clip(string(rest), 60)
+}
+
 func expressionEnv() (*cel.Env, error) {
-	options := append(
-		expressionVariables(),
+	return cel.NewEnv(
+		cel.VariableDecls(expressionVariables()...),
 		cel.Function(inCIDR, cel.MemberOverload("string_in_cidr", []*cel.Type{cel.StringType, cel.StringType}, cel.BoolType,
 			cel.BinaryBinding(addressInCIDR))),
 		cel.CrossTypeNumericComparisons(true),
@@ -135,7 +168,6 @@ func expressionEnv() (*cel.Env, error) {
 			cel.ValidateComprehensionNestingLimit(maxExpressionLoops),
 		),
 	)
-	return cel.NewEnv(options...)
 }
 
 // literalsOnly wants regular expressions and networks to be written in the expression, so that they

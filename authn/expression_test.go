@@ -129,7 +129,8 @@ func TestExpressionProblems(t *testing.T) {
 		msg          string // contained
 	}{
 		{"", 1, 1, "CEL"},
-		{"identity.group", 1, 1, "undeclared reference to 'identity': known are identity.subject, username"},
+		{"identity.group", 1, 1, `undeclared reference to "identity.group": did you mean "identity.groups"? (known are identity.subject, username`},
+		{"identity.email_verified\n && admin", 2, 5, `undeclared reference to "admin" (known`},
 		{"identity", 1, 1, "undeclared reference"},
 		{"request.method == 'GET' &&\n  request.body == ''", 2, 3, "headers, client and time"},
 		{"identity.subject", 1, 1, "type bool, got string"},

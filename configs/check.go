@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"gatehouse/headers"
+	"gatehouse/internal/suggest"
 	"gatehouse/waf"
 )
 
@@ -282,7 +283,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 		switch {
 		case !ok:
 			known := keys(c.Limits)
-			d.fault(at, fmt.Sprintf("no limit is named %q%s (limits: %s)", name, didYouMean(name, known), listed(known)))
+			d.fault(at, fmt.Sprintf("no limit is named %q%s (limits: %s)", name, suggest.DidYouMean(name, known), listed(known)))
 		case limit.By == "identity" && r.Require.Who == RequireNothing:
 			d.fault(at, fmt.Sprintf("%s counts by identity, but the route requires nothing, so there is none: want a limit by address", name))
 		case slices.Index(r.Limit, name) < j:
@@ -320,7 +321,7 @@ func (c *Config) checkTo(d *decoder, r *Route, path string) {
 	case strings.Contains(r.To, "://"):
 		d.fault(path+".to", "want the name of an upstream, got a URL: give it a name in upstreams and name it here")
 	default:
-		d.fault(path+".to", fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", r.To, didYouMean(r.To, known), listed(known)))
+		d.fault(path+".to", fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", r.To, suggest.DidYouMean(r.To, known), listed(known)))
 	}
 }
 

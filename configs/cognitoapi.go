@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"gatehouse/authn/cognitoapi"
+	"gatehouse/internal/suggest"
 )
 
 // checkOperations checks what a route lets through of a user pool's API.
@@ -23,7 +24,7 @@ func (c *Config) checkOperations(d *decoder, r *Route, path string) {
 	}
 	for i, name := range r.Operations {
 		if !slices.Contains(all, name) {
-			d.fault(fmt.Sprintf("%s.operations[%d]", path, i), fmt.Sprintf("%s lets no %q through%s", r.To, name, didYouMean(name, all)))
+			d.fault(fmt.Sprintf("%s.operations[%d]", path, i), fmt.Sprintf("%s lets no %q through%s", r.To, name, suggest.DidYouMean(name, all)))
 		}
 	}
 	if ok && r.StripPrefix != "" {

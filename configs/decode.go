@@ -9,6 +9,7 @@ import (
 
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
+	"gatehouse/internal/suggest"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -251,7 +252,7 @@ func (d *decoder) unknownKey(p pair, path string, keys []string) {
 		d.report(p.pos, at, fmt.Sprintf("%s is not available in this version (keys here: %s)", p.key, listed(keys)))
 		return
 	}
-	d.report(p.pos, at, fmt.Sprintf("unknown key%s (keys here: %s)", didYouMean(p.key, keys), listed(keys)))
+	d.report(p.pos, at, fmt.Sprintf("unknown key%s (keys here: %s)", suggest.DidYouMean(p.key, keys), listed(keys)))
 }
 
 // enum reports a value that is not one of want. A nil want takes everything.
@@ -264,7 +265,7 @@ func (d *decoder) enum(n *node, got, path string, want []string) {
 			return
 		}
 	}
-	d.reportf(n, path, "want %s, got %q%s", oneOf(want), got, didYouMean(got, want))
+	d.reportf(n, path, "want %s, got %q%s", oneOf(want), got, suggest.DidYouMean(got, want))
 }
 
 // mapping fills a map from names to values. Where the values are sections, the names are ours and restricted.

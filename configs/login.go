@@ -10,6 +10,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"gatehouse/authn"
+	"gatehouse/internal/suggest"
 )
 
 // A loginPart is one provider of the login section and where it stands in the file.
@@ -98,7 +99,7 @@ func (c *Config) checkProviders(d *decoder, r *Route, path string) {
 		case c.Login.Providers == nil:
 			d.fault(field, fmt.Sprintf("the login has one provider, and it has no name: want login.providers with %q in it, or no provider here", name))
 		case !slices.Contains(known, name):
-			d.fault(field, fmt.Sprintf("no provider is named %q%s (providers: %s)", name, didYouMean(name, known), listed(known)))
+			d.fault(field, fmt.Sprintf("no provider is named %q%s (providers: %s)", name, suggest.DidYouMean(name, known), listed(known)))
 		case slices.Index(r.Require.Providers, name) < i:
 			d.fault(field, fmt.Sprintf("%q is named twice", name))
 		}

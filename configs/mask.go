@@ -3,6 +3,8 @@ package configs
 import (
 	"regexp"
 	"strings"
+
+	"gatehouse/internal/suggest"
 )
 
 // masked is what is printed instead of a secret.
@@ -29,18 +31,18 @@ func maskAddresses(s string) string {
 // isSecretKey reports whether the value of key must not be printed. It is meant to find too much:
 // misspelt keys too, because a misspelt key is what gets printed.
 func isSecretKey(key string) bool {
-	word := canonicalWord(key)
+	word := suggest.Canonical(key)
 	for _, part := range []string{"secret", "passw", "passphrase", "private"} {
 		if strings.Contains(word, part) {
 			return true
 		}
 	}
-	return word != "key" && nearest(word, []string{"client_secret", "secret", "password", "keys", "admin_token", "session_token"}) != ""
+	return word != "key" && suggest.Nearest(word, []string{"client_secret", "secret", "password", "keys", "admin_token", "session_token"}) != ""
 }
 
 // isList reports whether value is a list where key names a single key file: "keys" was meant.
 func isList(key, value string) bool {
-	return canonicalWord(key) == "key" && (value == "" || value[0] == '[')
+	return suggest.Canonical(key) == "key" && (value == "" || value[0] == '[')
 }
 
 // maskLines returns lines with everything masked that looks like a secret's value. It looks at the

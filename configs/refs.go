@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"gatehouse/internal/suggest"
 )
 
 // maxSecretFile bounds what ${file:…} reads: the largest secret is a chain of PEM keys.
@@ -125,7 +127,7 @@ func (e *expander) resolve(ref string) (string, error) {
 	case "aws-secretsmanager", "aws-ssm":
 		err = fmt.Errorf("%s is not available in this version: want ${env:NAME} or ${file:/path}", scheme)
 	default:
-		err = fmt.Errorf("unknown scheme %q: want ${env:NAME} or ${file:/path}%s", scheme, didYouMean(scheme, []string{"env", "file"}))
+		err = fmt.Errorf("unknown scheme %q: want ${env:NAME} or ${file:/path}%s", scheme, suggest.DidYouMean(scheme, []string{"env", "file"}))
 	}
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", ref, err)

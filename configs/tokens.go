@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gatehouse/authn"
+	"gatehouse/internal/suggest"
 )
 
 // TokenIssuers returns whose bearer tokens a route takes: the names of entries of tokens.issuers, and
@@ -79,7 +80,7 @@ func (c *Config) checkRouteTokens(d *decoder, r *Route, path string) {
 		case name == authn.LoginIssuer && c.Login == nil:
 			d.fault(field, fmt.Sprintf("there is no login whose tokens could be taken (issuers: %s)", listed(known)))
 		case !slices.Contains(known, name):
-			d.fault(field, fmt.Sprintf("no issuer is named %q%s (issuers: %s)", name, didYouMean(name, known), listed(known)))
+			d.fault(field, fmt.Sprintf("no issuer is named %q%s (issuers: %s)", name, suggest.DidYouMean(name, known), listed(known)))
 		case slices.Index(r.Require.Issuers, name) < i:
 			d.fault(field, fmt.Sprintf("%q is named twice", name))
 		}

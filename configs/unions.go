@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/headers"
+	"gatehouse/internal/suggest"
 	"gatehouse/proxy"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -236,7 +237,7 @@ func (r *Require) decode(d *decoder, n *node, path string) {
 		}
 		who := []string{RequireNothing, RequireOptional, RequireSignedIn, RequireToken}
 		if !slices.Contains(who, s) {
-			d.reportf(n, path, "want %s, got %q%s", forms, s, didYouMean(s, who))
+			d.reportf(n, path, "want %s, got %q%s", forms, s, suggest.DidYouMean(s, who))
 			return
 		}
 		*r = Require{Who: s}

@@ -44,6 +44,9 @@ func arrows() []arrow {
 		{"authn", "internal/markup", false, "writes pages, and escapes in one place"},
 		{"authn/devpool", "internal/markup", false, "the same"},
 
+		{"configs", "internal/suggest", false, "says which word was meant"},
+		{"authn", "internal/suggest", false, "the same, in expressions"},
+
 		{"configs", "internal/awslog", false, "the file has the log's section too"},
 		{"internal/tuning", "waf", false, "judges recorded matches by the exclusions of the engine itself"},
 

@@ -103,6 +103,9 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 	case *waf.Config:
 		d.waf(n, target, path)
 		return
+	case *waf.Groups:
+		d.groups(n, target, path)
+		return
 	case *awslog.Config:
 		d.short(n, reflect.ValueOf(target).Elem(), path, "format")
 		return

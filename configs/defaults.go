@@ -189,11 +189,8 @@ func (c *Config) eachFile(f func(*string)) {
 	}
 }
 
-// answersGroup is the rule group that reads answers. Alone on a route it adds to the groups at the top: nobody
-// means to switch the others off, or all of them on, by asking for it.
-const answersGroup = "leakages"
-
-// mergeWAF returns what over says over top: single values replace, groups replace, exclusions add.
+// mergeWAF returns what over says over top: single values replace, exclusions and what single rules do add, and
+// groups replace or change what the top says.
 func mergeWAF(top, over waf.Config) waf.Config {
 	merged := top
 	merged.Mode = cmp.Or(over.Mode, top.Mode)
@@ -213,11 +210,12 @@ func mergeWAF(top, over waf.Config) waf.Config {
 		Work:      cmp.Or(over.Limits.Work, top.Limits.Work),
 	}
 	merged.ResponseLimit = cmp.Or(over.ResponseLimit, top.ResponseLimit)
-	switch {
-	case slices.Equal(over.Groups, []string{answersGroup}):
-		merged.Groups = appendNew(top.Groups, over.Groups)
-	case len(over.Groups) > 0:
-		merged.Groups = over.Groups
+	merged.Groups = over.Groups.Over(top.Groups)
+	if len(top.Rules) > 0 && len(over.Rules) > 0 {
+		merged.Rules = maps.Clone(top.Rules)
+		maps.Copy(merged.Rules, over.Rules)
+	} else if len(over.Rules) > 0 {
+		merged.Rules = over.Rules
 	}
 	merged.Exclude = appendNew(top.Exclude, over.Exclude)
 	return merged

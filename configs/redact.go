@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"gatehouse/waf"
 )
 
 // Redacted returns the effective configuration as YAML: defaults of this package filled in, routes
@@ -71,6 +73,8 @@ func (r redactor) value(v reflect.Value, path string) any {
 		return list
 	case Require:
 		return r.plainAll(x.yaml())
+	case waf.Groups:
+		return groupsYAML(x)
 	case Size, Duration:
 		if v.IsZero() {
 			return nil
@@ -174,6 +178,24 @@ func (r redactor) mapping(v reflect.Value, path string) any {
 		return strings.Compare(a.String(), b.String())
 	}) {
 		out = append(out, yaml.MapItem{Key: key.String(), Value: r.value(v.MapIndex(key), join(path, key.String()))})
+	}
+	return out
+}
+
+// groupsYAML returns g as the file would say it.
+func groupsYAML(g waf.Groups) any {
+	changes := !slices.ContainsFunc(g, func(entry string) bool { return !strings.Contains(entry, ":") })
+	switch {
+	case len(g) == 0:
+		return nil
+	case !changes && !slices.ContainsFunc(g, func(entry string) bool { return strings.Contains(entry, ":") }):
+		return []string(g)
+	}
+	out := yaml.MapSlice{}
+	for _, one := range g.Each() {
+		if !changes || slices.Contains(g, one.Group+":"+one.Action) {
+			out = append(out, yaml.MapItem{Key: one.Group, Value: one.Action})
+		}
 	}
 	return out
 }

@@ -190,6 +190,16 @@ func (g *generator) schema(t reflect.Type) object {
 		return object{{"anyOf", []any{object{{"type", "string"}}, texts, g.section(t)}}}
 	case waf.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
+	case waf.Groups:
+		names := object{{"enum", waf.GroupNames()}}
+		actions := object{}
+		for _, name := range waf.GroupNames() {
+			actions = append(actions, member{name, orReference(object{{"enum", waf.Actions()}})})
+		}
+		return object{{"anyOf", []any{
+			object{{"type", "array"}, {"items", names}},
+			object{{"type", "object"}, {"additionalProperties", false}, {"properties", actions}},
+		}}}
 	case awslog.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "format")}}), g.section(t)}}}
 	case headers.SecurityConfig:

@@ -60,6 +60,30 @@ func (d *decoder) waf(n *node, c *waf.Config, path string) {
 	d.short(n, reflect.ValueOf(c).Elem(), path, "mode")
 }
 
+// groups takes a list of names, or a mapping from names to what they do.
+func (d *decoder) groups(n *node, g *waf.Groups, path string) {
+	if n.kind != kindMap {
+		*g, _ = d.texts(n, path)
+		return
+	}
+	*g = waf.Groups{}
+	for _, p := range n.pairs {
+		at := join(path, p.key)
+		d.mark(p.value, at, at)
+		if !slices.Contains(waf.GroupNames(), p.key) {
+			d.unknownKey(p, path, waf.GroupNames())
+			continue
+		}
+		if s, ok := d.text(p.value, at); ok {
+			d.enum(p.value, s, at, waf.Actions())
+			entry := fmt.Sprintf("%s[%d]", path, len(*g))
+			d.src.places[entry] = place{p.value.pos, at}
+			d.reported[entry] = d.reported[at]
+			*g = append(*g, p.key+":"+s)
+		}
+	}
+}
+
 // headers takes a preset or a mapping.
 func (d *decoder) headers(n *node, c *headers.SecurityConfig, path string) {
 	d.short(n, reflect.ValueOf(c).Elem(), path, "preset")

@@ -64,6 +64,7 @@ type WAFRecord struct {
 	Verdict  string // "pass", "block", "count", "limit"
 	Limit    string // the limit that the request goes over, if any
 	Score    int
+	Counted  int        // what rules on count would have added to it
 	Rules    []int      // of the request, and behind them of the answer
 	Matches  []WAFMatch // the same; those of the answer have a Variable that begins with RESPONSE_
 	Response WAFResponse
@@ -71,7 +72,8 @@ type WAFRecord struct {
 
 	// What the engine was told, without which nobody can say later what another configuration would have done.
 	Threshold, Paranoia int
-	Groups              []string // nil for those that run by default; shared by many events
+	Groups              []string // nil for those that run by default; those that count as NAME:count; shared by many events
+	RuleActions         []string // what single rules were told, as 942100:count; shared by many events
 	Exclusions          int      // how many
 }
 
@@ -86,6 +88,7 @@ type WAFMatch struct {
 	RuleID                 int
 	Message, Variable, Key string
 	Severity               int
+	Counted                bool // the rule is on count: it decided nothing
 }
 
 // A LimitRecord is the decision of the limit that decided last.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -36,6 +37,9 @@ const (
 	maxBodyLimit = 64 << 20
 )
 
+// MaxRules bounds Config.Rules, which every event names. It is what AWS takes.
+const MaxRules = 100
+
 // Config says what one engine inspects and what it does about a match. Two equal Configs share an
 // engine. The zero value is a blocking engine with every group at paranoia 1.
 type Config struct {
@@ -45,10 +49,15 @@ type Config struct {
 	Paranoia int `yaml:"paranoia"`
 	// Threshold is the inbound anomaly score from which a request is refused; default 5.
 	Threshold int `yaml:"threshold"`
-	// Groups names the rule groups that run. If none that reads requests is named, all of them run.
-	// "leakages" reads answers, and so has them held back until their beginning is inspected: it runs only
-	// where it is named. Alone on a route, it adds to the groups at the top.
-	Groups []string `yaml:"groups"`
+	// Groups says what the rule groups do: a list names those that block, and the others are off; a mapping from
+	// names to block, count (evaluated and recorded, never decisive) or off changes what they do by default,
+	// which is to block. "leakages" runs only where it is named: it reads answers, and so has them held back
+	// until their beginning is inspected. A list of nothing but such groups adds them to the others. A rule of
+	// several groups does the strongest of what they do.
+	Groups Groups `yaml:"groups"`
+	// Rules says what single rules of these groups do: ids, such as 942100, or ranges, such as 942100-942199, and
+	// block, count or off. The narrower range has the last word.
+	Rules map[string]string `yaml:"rules"`
 	// BodyLimit is how much of a request body is inspected, whatever its type, such as "1MiB"; at least 1KiB and at
 	// most 64MiB. Limits can say otherwise for a type. Without it the types have the defaults of Limits, and a
 	// multipart body with its files 1MiB.
@@ -88,15 +97,24 @@ func (c Config) Validate(report func(field, msg string)) {
 	if !slices.Contains([]string{"", OversizeReject, OversizePartial}, c.Oversize) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
-	for i, name := range c.Groups {
-		if msg := checkGroup(name); msg != "" {
-			report(fmt.Sprintf("groups[%d]", i), msg)
-		}
-	}
-	if len(c.Exclude) == 0 {
+	c.Groups.validate(report)
+	if len(c.Exclude) == 0 && len(c.Rules) == 0 {
 		return
 	}
+	if len(c.Rules) > MaxRules {
+		report("rules", fmt.Sprintf("%d entries (want at most %d: ranges say more)", len(c.Rules), MaxRules))
+	}
 	known := knownRules()
+	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
+		field := "rules." + key
+		if ids, err := parseIDs(key); err != nil {
+			report(field, err.Error())
+		} else if !ids.any(known) {
+			report(field, fmt.Sprintf("no detection rule has such an id (want one from an event, such as 942100, got %s)", key))
+		} else if msg := checkAction(c.Rules[key]); msg != "" {
+			report(field, msg)
+		}
+	}
 	for i, x := range c.Exclude {
 		x.validate(known, func(field, msg string) {
 			report(strings.TrimSuffix(fmt.Sprintf("exclude[%d].%s", i, field), "."), msg)
@@ -128,12 +146,7 @@ func (c Config) normal() Config {
 	if n, err := parseBodyLimit(c.BodyLimit, defaultBodyLimit); err == nil {
 		c.BodyLimit = strconv.Itoa(n)
 	}
-	c.Groups = slices.Clone(c.Groups)
-	if !slices.ContainsFunc(c.Groups, isRequestGroup) {
-		c.Groups = append(c.Groups, groupNames()...)
-	}
-	slices.Sort(c.Groups)
-	c.Groups = slices.Compact(c.Groups)
+	c.Groups = c.Groups.normal()
 	if n, err := parseResponseLimit(c.ResponseLimit); err == nil {
 		c.ResponseLimit = strconv.Itoa(n)
 	}

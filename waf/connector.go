@@ -15,7 +15,7 @@ import (
 // Wrap inspects a request's head and body before next sees it. In block mode a request that a rule
 // refuses, and one whose body is too long, goes to Options.Deny and never to next; in count mode it goes
 // on. In both, a request whose body cannot be read is refused (see Failure). Next reads the body byte for byte as it came. Answers
-// are not touched, and next gets w itself, unless Config.Groups names the group that reads them (see
+// are not touched, and next gets w itself, unless Config.Groups has the group that reads them run (see
 // answers). An engine that is off returns next.
 //
 // The URI that is inspected is r.RequestURI: whoever changes r.URL before has to change both.
@@ -108,7 +108,7 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 	e.end(in, &v)
 	v.turn.end(min(v.work, e.bounds.work))
 	v.inspected = true
-	v.result.collect(tx, tx)
+	v.result.collect(tx, tx, e.counted)
 	// Close gives the transaction back to Coraza's pool. After a panic it is not reached: what is in
 	// disorder is left to the collector.
 	if err := tx.Close(); err != nil && v.err == nil {

@@ -58,7 +58,7 @@ func inspect(e *Engine, r *http.Request) outcome {
 	e.run(tx, in, r, &v)
 	e.end(in, &v)
 	defer v.body.release()
-	v.result.collect(tx, tx)
+	v.result.collect(tx, tx, e.counted)
 	o := outcome{Location: v.location, Dropped: v.drop, Result: v.result}
 	if v.err != nil {
 		o.Refused = status(v.err)
@@ -206,6 +206,7 @@ func pairs(t testing.TB, only ...string) []*pair {
 		{"the rest", Config{Paranoia: 4, Groups: []string{"known-bad-inputs", "linux", "posix"}}},
 		{"exclusions", Config{Mode: ModeCount, Paranoia: 4, Exclude: everyTarget()}},
 		{"exclusions, blocking", Config{Paranoia: 2, Exclude: everyTarget()}},
+		{"some count", Config{Paranoia: 2, Groups: []string{"core:count", "sqli:count", "php:off"}, Rules: map[string]string{"942100": "block", "200002": "count", "941000-941999": "off"}}},
 		{"short bodies", Config{Mode: ModeCount, Paranoia: 2, BodyLimit: "1KiB", Oversize: OversizePartial}},
 	}
 	var out []*pair

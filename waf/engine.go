@@ -46,8 +46,9 @@ type Engine struct {
 	bounds  bounds
 	opts    Options
 	waf     experimental.WAFWithOptions
-	gate    *gate.Gate // nil if every rule is to run
-	answers *answers   // nil if answers pass untouched
+	gate    *gate.Gate   // nil if every rule is to run
+	answers *answers     // nil if answers pass untouched
+	counted map[int]bool // rules that decide nothing
 	root    *root
 	buffers *sync.Pool // of *[]byte
 	close   func() error
@@ -127,6 +128,7 @@ func (e *Engine) load(cfg Config, how variant) error {
 	if err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
+	e.counted = rules.counted
 	if err := e.compile(rules.text, how); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package waf
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 )
@@ -133,12 +134,8 @@ func (x Exclusion) covers(r crsRule) bool {
 	if x.Rule != 0 {
 		return x.Rule == r.id
 	}
-	for _, g := range allGroups() {
-		if g.name == x.Group {
-			return g.has(r)
-		}
-	}
-	return false
+	g, ok := findGroup(x.Group)
+	return ok && g.has(r)
 }
 
 // Covers reports whether x keeps m from being found: it is about m's rule, and about the place or about all.
@@ -176,12 +173,13 @@ func (x Exclusion) reads(m Match) bool {
 // of what that engine finds beside them. It is safe for concurrent use.
 type Filter struct {
 	loaded  map[int]crsRule
+	counted map[int]bool
 	exclude []Exclusion
 }
 
 // NewFilter compiles no engine. cfg must be valid.
 func NewFilter(cfg Config) (*Filter, error) {
-	f := &Filter{loaded: map[int]crsRule{}, exclude: cfg.Exclude}
+	f := &Filter{loaded: map[int]crsRule{}, counted: map[int]bool{}, exclude: cfg.Exclude}
 	for _, load := range []func(Config, string) (ruleSet, error){loadRules, loadAnswerRules} {
 		rules, err := load(cfg.normal(), "")
 		if err != nil {
@@ -190,6 +188,7 @@ func NewFilter(cfg Config) (*Filter, error) {
 		for _, r := range rules.loaded {
 			f.loaded[r.id] = r
 		}
+		maps.Copy(f.counted, rules.counted)
 	}
 	return f, nil
 }
@@ -208,16 +207,19 @@ func (f *Filter) Finds(m Match) bool {
 	return true
 }
 
+// Counts reports whether the rule is on count: what it finds is recorded and decides nothing.
+func (f *Filter) Counts(rule int) bool { return f.counted[rule] }
+
 // Loads reports whether the engine has the rule at all.
 func (f *Filter) Loads(rule int) bool {
 	_, ok := f.loaded[rule]
 	return ok
 }
 
-// Beyond counts the rules that f loads and old does not, of whose matches nothing can have been recorded.
+// Beyond counts the rules that f has decide and old does not load, of whose matches nothing can have been recorded.
 func (f *Filter) Beyond(old *Filter) (n int) {
 	for id := range f.loaded {
-		if !old.Loads(id) {
+		if !old.Loads(id) && !f.counted[id] {
 			n++
 		}
 	}

@@ -167,6 +167,9 @@ func TestGroupsSelectRules(t *testing.T) {
 	}
 	known := knownRules()
 	for _, g := range groups() {
+		if g.name == responseGroup {
+			continue
+		}
 		e := newTestEngine(t, Config{Groups: []string{g.name}}, "")
 		v := e.check(samples[g.name].request())
 		if len(v.result.Matches) == 0 {

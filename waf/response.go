@@ -42,7 +42,7 @@ func (e *Engine) loadAnswers(cfg Config, how variant) (*answers, error) {
 	if err != nil {
 		return nil, fmt.Errorf("waf: %w", err)
 	}
-	a := &answers{engine: &Engine{mode: e.mode, opts: e.opts, close: func() error { return nil }}}
+	a := &answers{engine: &Engine{mode: e.mode, counted: rules.counted, opts: e.opts, close: func() error { return nil }}}
 	a.limit, _ = parseResponseLimit(cfg.ResponseLimit) // Validate has seen it
 	a.heads = slices.ContainsFunc(rules.loaded, func(r crsRule) bool {
 		return strings.Contains(r.text, "phase:3") && strings.Contains(r.text, "severity:")
@@ -469,7 +469,7 @@ func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v
 			v.err = &Failure{Reason: "the answer takes more work to inspect than is allowed", Status: http.StatusBadGateway}
 		}
 	}
-	v.result.collect(tx, tx)
+	v.result.collect(tx, tx, a.engine.counted)
 	if err := tx.Close(); err != nil && v.err == nil {
 		v.err = engineFailed(err)
 	}

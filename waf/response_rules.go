@@ -21,7 +21,7 @@ const (
 )
 
 // inspectsAnswers reports that c asks for rules that read answers.
-func (c Config) inspectsAnswers() bool { return slices.Contains(c.Groups, responseGroup) }
+func (c Config) inspectsAnswers() bool { return c.Groups.actions(nil)[responseGroup] != ActionOff }
 
 // parseResponseLimit reads Config.ResponseLimit, in bytes.
 func parseResponseLimit(s string) (int, error) {
@@ -62,7 +62,7 @@ var answerPhase = regexp.MustCompile(`\bphase:[34]\b`)
 // body in phase 2. So the gate judges these rules like the others, whatever was left out of the
 // request's transaction is of no concern, and that one need not be kept while the application works.
 func loadAnswerRules(c Config, extra string) (ruleSet, error) {
-	var rs ruleSet
+	rs := newRuleSet(c)
 	var b strings.Builder
 	base, err := ownRules.ReadFile("rules/response.conf")
 	if err != nil {
@@ -78,7 +78,7 @@ func loadAnswerRules(c Config, extra string) (ruleSet, error) {
 		if err != nil {
 			return rs, fmt.Errorf("core rule set: %w", err)
 		}
-		b.WriteString(answerPhase.ReplaceAllStringFunc(rs.take(c, fileNumber(name), string(text)), func(phase string) string {
+		b.WriteString(answerPhase.ReplaceAllStringFunc(rs.take(fileNumber(name), string(text)), func(phase string) string {
 			if strings.HasSuffix(phase, "3") {
 				return "phase:1"
 			}

@@ -33,6 +33,8 @@ type Result struct {
 	Limit string
 	// Score is the anomaly score, of the request or of the answer.
 	Score int
+	// Counted is what rules on count would have added to it.
+	Counted int
 	// Matches are the detections, at most 64, one for each rule and place.
 	Matches []Match
 }
@@ -52,6 +54,8 @@ type Match struct {
 	Target string
 	// Severity is the score that the rule adds each time it matches: 5, 4, 3 or 2.
 	Severity int
+	// Counted says that the rule is on count: it added nothing and decided nothing.
+	Counted bool
 }
 
 // Blocked is the error given to Options.Deny for a request that a rule refuses, or whose answer one keeps back.
@@ -109,15 +113,19 @@ func scoreKeys(answer bool) []string {
 	}
 }
 
-// collect fills r from what the transaction has found so far.
-func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionState) {
+// collect fills r from what the transaction has found so far. The rules in counted are on count.
+func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionState, counted map[int]bool) {
 	vars := state.Variables().TX()
-	for _, key := range scoreKeys(r.Answer) {
+	add := func(sum *int, key string) {
 		for _, v := range vars.Get(key) {
 			n, _ := strconv.Atoi(v) // the set writes numbers; anything else counts nothing
-			r.Score += n
+			*sum += n
 		}
 	}
+	for _, key := range scoreKeys(r.Answer) {
+		add(&r.Score, key)
+	}
+	add(&r.Counted, countedScore)
 	type finding struct {
 		rule int
 		place
@@ -136,7 +144,9 @@ func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionStat
 				return
 			}
 			seen[finding{id, p}] = true
-			r.Matches = append(r.Matches, p.match(m))
+			match := p.match(m)
+			match.Counted = counted[id]
+			r.Matches = append(r.Matches, match)
 		}
 	}
 }

@@ -23,9 +23,10 @@ const crsDir = "@owasp_crs"
 // A crsRule is one rule as the rule language has it: a directive, and the directives chained to it.
 type crsRule struct {
 	id       int
-	file     string // the first three digits of the file's name; "" for rules of our own
-	level    int    // the paranoia level from which it runs
-	platform string // "unix" or "windows" if it is about one of them alone
+	file     string   // the first three digits of the file's name; "" for rules of our own
+	level    int      // the paranoia level from which it runs
+	platform string   // "unix" or "windows" if it is about one of them alone
+	groups   []string // of a rule of our own; others are in those of their file
 	text     string
 }
 
@@ -34,6 +35,8 @@ var (
 	ruleID        = regexp.MustCompile(`\bid:'?(\d+)`)
 	ruleChains    = regexp.MustCompile(`[,"]chain(?:,|"$)`)
 	ruleLevel     = regexp.MustCompile(`DETECTION_PARANOIA_LEVEL "@lt (\d)"`)
+	ownGroup      = regexp.MustCompile(`tag:'gatehouse/([a-z-]+)'`)
+	ownLevel      = regexp.MustCompile(`tag:'paranoia-level/([1-4])'`)
 	updatedTarget = regexp.MustCompile(`^SecRuleUpdateTargetById (\d+) "?([^"]+)"?$`)
 )
 
@@ -127,11 +130,24 @@ func parseRules(file, text string) []crsRule {
 			if strings.HasPrefix(d, "SecMarker") {
 				r.level = 1
 			}
+			if file == "" {
+				r.own(d)
+			}
 			out = append(out, r)
 		}
 		chained = ruleChains.MatchString(d)
 	}
 	return out
+}
+
+// own reads what a rule of our own says of itself in its tags.
+func (r *crsRule) own(directive string) {
+	for _, m := range ownGroup.FindAllStringSubmatch(directive, -1) {
+		r.groups = append(r.groups, m[1])
+	}
+	if m := ownLevel.FindStringSubmatch(directive); m != nil {
+		r.level, _ = strconv.Atoi(m[1]) // the pattern admits one digit
+	}
 }
 
 func platformOf(directive string) string {
@@ -212,9 +228,13 @@ func splitVariables(vars string) []string {
 
 // A ruleSet is what an engine loads: directives in order, and the detection rules among them.
 type ruleSet struct {
-	text   string
-	loaded []crsRule
+	text    string
+	loaded  []crsRule
+	counted map[int]bool // those among them that decide nothing
+	decide  decider
 }
+
+func newRuleSet(c Config) ruleSet { return ruleSet{counted: map[int]bool{}, decide: c.decider()} }
 
 // leftOut reports rules of the set that are not loaded.
 //
@@ -237,16 +257,14 @@ func always(file string) bool {
 // loadRules builds the directives for c, whose defaults are written out, with extra before those of the
 // Core Rule Set.
 func loadRules(c Config, extra string) (ruleSet, error) {
-	var rs ruleSet
+	rs := newRuleSet(c)
 	var b strings.Builder
 	own := func(name string) error {
 		text, err := ownRules.ReadFile("rules/" + name)
 		if err != nil {
 			return fmt.Errorf("rule file: %w", err)
 		}
-		b.Write(text)
-		b.WriteByte('\n')
-		rs.loaded = append(rs.loaded, detections(parseRules("", string(text)))...)
+		b.WriteString(rs.take("", string(text)))
 		return nil
 	}
 	if err := own("base.conf"); err != nil {
@@ -273,7 +291,7 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 		if err != nil {
 			return rs, fmt.Errorf("core rule set: %w", err)
 		}
-		b.WriteString(rs.take(c, fileNumber(name), string(text)))
+		b.WriteString(rs.take(fileNumber(name), string(text)))
 	}
 	excluded, err := exclusionDirectives(c.Exclude, rs.loaded)
 	if err != nil {
@@ -284,12 +302,17 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 	return rs, nil
 }
 
-// take adds the rules of a file that c wants and returns their text.
-func (rs *ruleSet) take(c Config, file, text string) string {
+// take adds the rules of a file that are wanted and returns their text.
+func (rs *ruleSet) take(file, text string) string {
 	var b strings.Builder
 	for _, r := range parseRules(file, text) {
-		if !rs.wants(c, r) {
+		action := rs.wants(r)
+		if action == ActionOff {
 			continue
+		}
+		if action == ActionCount && isDetection(r.id) {
+			r.text = countedText(r.text)
+			rs.counted[r.id] = true
 		}
 		b.WriteString(r.text)
 		b.WriteByte('\n')
@@ -300,21 +323,50 @@ func (rs *ruleSet) take(c Config, file, text string) string {
 	return b.String()
 }
 
-// wants reports whether c loads r. An update of a rule is wanted if the rule was.
-func (rs *ruleSet) wants(c Config, r crsRule) bool {
+// wants says what r does. An update of a rule is wanted if the rule was.
+func (rs *ruleSet) wants(r crsRule) string {
 	if m := updatedTarget.FindStringSubmatch(r.text); m != nil {
 		id, _ := strconv.Atoi(m[1]) // the pattern admits digits only
-		return slices.ContainsFunc(rs.loaded, func(l crsRule) bool { return l.id == id })
+		if slices.ContainsFunc(rs.loaded, func(l crsRule) bool { return l.id == id }) {
+			return ActionBlock
+		}
+		return ActionOff
 	}
 	if leftOut(r.id) {
-		return false
+		return ActionOff
 	}
 	if always(r.file) || r.id == 0 {
-		return true
+		return ActionBlock
 	}
-	return r.level <= c.Paranoia && slices.ContainsFunc(allGroups(), func(g group) bool {
-		return slices.Contains(c.Groups, g.name) && g.has(r)
-	})
+	return rs.decide.of(r)
+}
+
+// countedScore is the key of TX in which rules add up that decide nothing.
+const countedScore = "gatehouse_counted_score"
+
+// What a rule does to decide: it adds to a score, or refuses by itself.
+var (
+	scored    = regexp.MustCompile(`(setvar:'?tx\.)(?:in|out)bound_anomaly_score_pl[1-4](=\+)`)
+	disrupted = regexp.MustCompile(`([",]\s*)(?:block|deny|drop|redirect:[^,"]*)([\s]*[,"])`)
+)
+
+// countedText is the text of a rule that only counts: it adds to a score of its own and refuses nothing.
+func countedText(text string) string {
+	links := strings.Split(text, "\n")
+	for i, link := range links {
+		// The actions are what stands in the last quotes.
+		body, ok := strings.CutSuffix(strings.TrimSpace(link), `"`)
+		start := strings.LastIndex(body, `"`)
+		for start > 0 && body[start-1] == '\\' {
+			start = strings.LastIndex(body[:start], `"`)
+		}
+		if !ok || start < 0 {
+			continue
+		}
+		actions := scored.ReplaceAllString(link[start:], "${1}"+countedScore+"${2}")
+		links[i] = link[:start] + disrupted.ReplaceAllString(actions, "${1}pass${2}")
+	}
+	return strings.Join(links, "\n")
 }
 
 // detections picks the rules that find something, as against those that prepare, count or decide.

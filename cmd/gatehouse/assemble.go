@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -479,6 +480,9 @@ func engineRecord(cfg waf.Config) proxy.WAFRecord {
 	if !slices.Equal(effective.Groups, (waf.Config{}).Effective().Groups) {
 		record.Groups = effective.Groups
 	}
+	for _, ids := range slices.Sorted(maps.Keys(effective.Rules)) {
+		record.RuleActions = append(record.RuleActions, ids+":"+effective.Rules[ids])
+	}
 	return record
 }
 
@@ -488,13 +492,14 @@ func wafRecord(record proxy.WAFRecord, r waf.Result) proxy.WAFRecord {
 		record.Response = proxy.WAFResponse{Verdict: wafVerdict(r), Score: r.Score}
 	} else {
 		record.Mode, record.Verdict, record.Score, record.Limit, record.Cause = r.Mode, wafVerdict(r), r.Score, r.Limit, r.Cause
+		record.Counted = r.Counted
 	}
 	for _, m := range r.Matches {
 		if !slices.Contains(record.Rules, m.RuleID) {
 			record.Rules = append(record.Rules, m.RuleID)
 		}
 		record.Matches = append(record.Matches, proxy.WAFMatch{
-			RuleID: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Severity,
+			RuleID: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Severity, Counted: m.Counted,
 		})
 	}
 	return record

@@ -281,6 +281,12 @@ func wafAttr(w *proxy.WAFRecord) slog.Attr {
 	if w.Groups != nil {
 		group = append(group, slog.Any("groups", w.Groups))
 	}
+	if w.RuleActions != nil {
+		group = append(group, slog.Any("rule_actions", w.RuleActions))
+	}
+	if w.Counted > 0 {
+		group = append(group, slog.Int("counted", w.Counted))
+	}
 	if w.Exclusions > 0 {
 		group = append(group, slog.Int("exclusions", w.Exclusions))
 	}
@@ -298,6 +304,9 @@ func wafAttr(w *proxy.WAFRecord) slog.Attr {
 		matches := make([]map[string]any, len(w.Matches))
 		for i, m := range w.Matches {
 			matches[i] = map[string]any{"rule": m.RuleID, "message": m.Message, "variable": m.Variable, "key": m.Key, "score": m.Severity}
+			if m.Counted {
+				matches[i]["counted"] = true
+			}
 		}
 		group = append(group, slog.Any("matches", matches))
 	}

@@ -25,14 +25,14 @@ func sampleOf(e *proxy.Event) tuning.Record {
 	if w := &e.WAF; w.Verdict != "" {
 		rec.WAF = &tuning.WAF{
 			Mode: w.Mode, Verdict: w.Verdict, Score: w.Score, Threshold: w.Threshold, Paranoia: w.Paranoia,
-			Groups: w.Groups, Exclusions: w.Exclusions, Cause: w.Cause, Limit: w.Limit,
+			Groups: w.Groups, Rules: w.RuleActions, Counted: w.Counted, Exclusions: w.Exclusions, Cause: w.Cause, Limit: w.Limit,
 		}
 		if a := w.Response; a.Verdict != "" {
 			rec.WAF.Response = &tuning.Response{Verdict: a.Verdict, Score: a.Score}
 		}
 		for _, m := range w.Matches {
 			rec.WAF.Matches = append(rec.WAF.Matches, tuning.Match{
-				Rule: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Score: m.Severity,
+				Rule: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Score: m.Severity, Counted: m.Counted,
 			})
 		}
 	}
@@ -82,7 +82,7 @@ func awsRequest(e *proxy.Event) *awslog.Request {
 		if waf.ReadsAnswers(m.RuleID) {
 			continue // which AWS WAF does not
 		}
-		r.Matches = append(r.Matches, awslog.Match{Rule: m.RuleID, Variable: m.Variable, Key: m.Key, Score: m.Severity})
+		r.Matches = append(r.Matches, awslog.Match{Rule: m.RuleID, Variable: m.Variable, Key: m.Key, Score: m.Severity, Counted: m.Counted})
 	}
 	return r
 }

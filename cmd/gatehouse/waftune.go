@@ -114,8 +114,8 @@ func writeGroup(w io.Writer, g *tuning.Group) {
 		place = g.Variable
 	}
 	fmt.Fprintf(w, "\n%d at %s on the route %q  %s\n", g.Rule, plain(place), plain(g.Route), plain(g.Message))
-	fmt.Fprintf(w, "  %s from %s, the last at %s: %d blocked, %d counted, %d passed\n",
-		several(g.Requests, "request"), several(g.Clients, "client"), moment(g.Last), g.Blocked, g.Counted, g.Passed)
+	fmt.Fprintf(w, "  %s from %s, the last at %s: %d blocked, %d counted, %d passed%s\n",
+		several(g.Requests, "request"), several(g.Clients, "client"), moment(g.Last), g.Blocked, g.Counted, g.Passed, onCount(g.OnCount))
 	fmt.Fprintf(w, "      waf: {exclude: [%s]}\n", g.Exclude)
 	if g.Target == "" {
 		fmt.Fprintln(w, "  switches the rule off for the whole route: where it matched has no name of its own")
@@ -145,6 +145,14 @@ func writeGroup(w io.Writer, g *tuning.Group) {
 		}
 		fmt.Fprintf(w, "  gatehouse why %s\n", strings.Join(ids, ", "))
 	}
+}
+
+// onCount says of how many matches nothing could come.
+func onCount(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; in %d the rule was on count and decided nothing", n)
 }
 
 // shownRules is how many rules a line names.

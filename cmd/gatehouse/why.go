@@ -144,7 +144,14 @@ func writeMatches(w io.Writer, rec *tuning.Record) {
 		if !slices.Contains(rules, m.Rule) {
 			rules = append(rules, m.Rule)
 		}
-		fmt.Fprintf(w, "  %d  +%d  %s  %s\n", m.Rule, m.Score, plain(m.Place()), plain(m.Message))
+		added := fmt.Sprintf("+%d", m.Score)
+		if m.Counted {
+			added = fmt.Sprintf("(+%d, on count)", m.Score)
+		}
+		fmt.Fprintf(w, "  %d  %s  %s  %s\n", m.Rule, added, plain(m.Place()), plain(m.Message))
+	}
+	if waf.Counted > 0 {
+		fmt.Fprintf(w, "What is on count decided nothing. With it on block the score were %d.\n", waf.Score+waf.Counted)
 	}
 	needs := rec.Needs()
 	if len(needs) == 0 {

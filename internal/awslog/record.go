@@ -30,6 +30,7 @@ type Match struct {
 	Rule          int
 	Variable, Key string
 	Score         int
+	Counted       bool // the rule was on count
 }
 
 // redacted is what AWS writes for a field that is not to be logged.
@@ -145,7 +146,7 @@ func (rec *record) addRules(r *Request, terminating int) {
 		case seen[id] || terminating >= 0 && r.Matches[terminating].Rule == m.Rule:
 		default:
 			rule := groupRule{RuleID: id, Action: "COUNT", RuleMatchDetails: r.details(m)}
-			if r.Refused || r.WouldRefuse {
+			if r.Refused || r.WouldRefuse || m.Counted {
 				rule.OverriddenAction = "BLOCK"
 			}
 			group.NonTerminatingMatchingRules = append(group.NonTerminatingMatchingRules, rule)
@@ -173,15 +174,19 @@ func (r *Request) terminating() int {
 		return -1
 	}
 	score := 0
+	last := -1
 	for i, m := range r.Matches {
-		if r.Cause == m.Rule {
+		if m.Counted {
+			continue
+		}
+		if last = i; r.Cause == m.Rule {
 			return i
 		}
 		if score += m.Score; r.Cause == ScoreRule && score >= r.Threshold {
 			return i
 		}
 	}
-	return len(r.Matches) - 1
+	return last
 }
 
 // details are what AWS tells of matches of SQL injection and XSS, without what matched.

@@ -94,8 +94,8 @@ func decode(t *testing.T, cfg Config, r *Request) map[string]any {
 
 func TestRecordsHaveTheFormOfAWS(t *testing.T) {
 	t.Parallel()
-	sql, xss := Match{942100, "ARGS_GET", "id", 5}, Match{941100, "ARGS_POST", "json.a", 5}
-	accept, alone := Match{920300, "REQUEST_HEADERS", "accept", 2}, Match{200002, "REQBODY_ERROR", "", 5}
+	sql, xss := Match{942100, "ARGS_GET", "id", 5, false}, Match{941100, "ARGS_POST", "json.a", 5, false}
+	accept, alone := Match{920300, "REQUEST_HEADERS", "accept", 2, false}, Match{200002, "REQBODY_ERROR", "", 5, false}
 	for _, tt := range []struct {
 		name                string
 		refused, would      bool
@@ -108,7 +108,7 @@ func TestRecordsHaveTheFormOfAWS(t *testing.T) {
 		{"blocked", true, false, ScoreRule, []Match{sql}, "BLOCK", "sqli", "MANAGED_RULE_GROUP", "sqli:942100", "", "SQL_INJECTION QUERY_STRING REDACTED"},
 		{"blocked by the second", true, false, ScoreRule, []Match{accept, xss, sql}, "BLOCK", "core", "MANAGED_RULE_GROUP", "core:941100", "core:920300/BLOCK sqli:942100/BLOCK", "XSS UNKNOWN REDACTED"},
 		{"a rule that decides alone", true, false, 200002, []Match{sql, alone}, "BLOCK", "inspection", "MANAGED_RULE_GROUP", "inspection:200002", "sqli:942100/BLOCK", ""},
-		{"one rule at two places", true, false, ScoreRule, []Match{sql, {942100, "ARGS_GET", "q", 5}}, "BLOCK", "sqli", "MANAGED_RULE_GROUP", "sqli:942100", "", "SQL_INJECTION QUERY_STRING REDACTED"},
+		{"one rule at two places", true, false, ScoreRule, []Match{sql, {942100, "ARGS_GET", "q", 5, false}}, "BLOCK", "sqli", "MANAGED_RULE_GROUP", "sqli:942100", "", "SQL_INJECTION QUERY_STRING REDACTED"},
 		{"counted", false, true, ScoreRule, []Match{sql}, "ALLOW", "Default_Action", "REGULAR", "", "sqli:942100/BLOCK", ""},
 		{"below the threshold", false, false, 0, []Match{accept}, "ALLOW", "Default_Action", "REGULAR", "", "core:920300/", ""},
 	} {
@@ -146,7 +146,7 @@ func TestRecordsHaveTheFormOfAWS(t *testing.T) {
 
 func TestARecordSaysOfTheRequestWhatEventsMay(t *testing.T) {
 	t.Parallel()
-	r := request(Match{942100, "ARGS_GET", "id", 5})
+	r := request(Match{942100, "ARGS_GET", "id", 5, false})
 	r.BodySize = 7
 	got := decode(t, Config{WebACL: "arn:x", Source: "CF", SourceID: "EDFDVBD6EXAMPLE"}, r)
 	want := map[string]any{
@@ -166,7 +166,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
 	var many []Match
 	for i := range 200 {
-		many = append(many, Match{942000 + i, "ARGS_GET", "q", 5})
+		many = append(many, Match{942000 + i, "ARGS_GET", "q", 5, false})
 	}
 	if n := len(decode(t, Config{}, request(many...))["labels"].([]any)); n != maxLabels {
 		t.Errorf("got %d labels, want %d", n, maxLabels)

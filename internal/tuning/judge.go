@@ -56,7 +56,7 @@ func (rec *Record) judgeAnswer(finds func(Match) bool) (Verdict, string) {
 	kept, gone := 0, 0
 	for _, m := range rec.WAF.Matches {
 		switch {
-		case !waf.ReadsAnswers(m.Rule):
+		case !waf.ReadsAnswers(m.Rule), m.Counted:
 		case finds(m):
 			kept++
 		default:
@@ -80,6 +80,9 @@ func (rec *Record) judgeRequest(finds func(Match) bool, threshold int) Outcome {
 			continue
 		}
 		recorded++
+		if m.Counted {
+			continue
+		}
 		alone := waf.DecidesAlone(m.Rule)
 		switch found := finds(m); {
 		case alone && found:
@@ -143,10 +146,10 @@ func (rec *Record) Needs() []Exclusion {
 	return list
 }
 
-// exclusions are those of all matches, each once.
+// exclusions are those of all matches that decide, each once.
 func (rec *Record) exclusions() (list []Exclusion) {
 	for _, m := range rec.WAF.Matches {
-		if x := m.exclusion(); !covered(m, list) {
+		if x := m.exclusion(); !m.Counted && !covered(m, list) {
 			list = append(list, x)
 		}
 	}
@@ -156,7 +159,7 @@ func (rec *Record) exclusions() (list []Exclusion) {
 // weight is what x takes off beside what list does. What decides alone weighs more than all scores.
 func (rec *Record) weight(x Exclusion, list []Exclusion) (sum int) {
 	for _, m := range rec.WAF.Matches {
-		if !x.Covers(m) || covered(m, list) {
+		if m.Counted || !x.Covers(m) || covered(m, list) {
 			continue
 		}
 		if sum += m.Score; waf.DecidesAlone(m.Rule) {

@@ -44,6 +44,8 @@ type WAF struct {
 	Threshold  int      `json:"threshold,omitempty"`
 	Paranoia   int      `json:"paranoia,omitempty"`
 	Groups     []string `json:"groups,omitempty"` // empty: those that run by default
+	Rules      []string `json:"rule_actions,omitempty"`
+	Counted    int      `json:"counted,omitempty"` // what rules on count would have added to the score
 	Exclusions int      `json:"exclusions,omitempty"`
 	Cause      int      `json:"cause,omitempty"`
 	Matches    []Match  `json:"matches,omitempty"` // of the request, and behind them of the answer
@@ -64,6 +66,7 @@ type Match struct {
 	Variable string     `json:"variable"`
 	Key      string     `json:"key"`
 	Score    int        `json:"score"`
+	Counted  bool       `json:"counted,omitempty"` // the rule was on count
 	Exclude  *Exclusion `json:"exclude,omitempty"` // in samples; never read
 }
 
@@ -199,7 +202,10 @@ func (rec *Record) validate() error {
 	if n := len(rec.WAF.Groups); n > maxRecorded {
 		return fmt.Errorf("waf.groups: want at most %d, got %d", maxRecorded, n)
 	}
-	numbers := []int{rec.WAF.Score, rec.WAF.Threshold, rec.WAF.Paranoia, rec.WAF.Exclusions, rec.WAF.Cause}
+	if n := len(rec.WAF.Rules); n > waf.MaxRules {
+		return fmt.Errorf("waf.rule_actions: want at most %d, got %d", waf.MaxRules, n)
+	}
+	numbers := []int{rec.WAF.Score, rec.WAF.Counted, rec.WAF.Threshold, rec.WAF.Paranoia, rec.WAF.Exclusions, rec.WAF.Cause}
 	for i := range rec.WAF.Matches {
 		m := &rec.WAF.Matches[i]
 		m.Exclude = nil // worked out here: what stands in a line is to be pasted into a configuration

@@ -74,7 +74,16 @@ func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
 	if err != nil {
 		return c, err
 	}
-	out := rec.Judge(func(m Match) bool { return p.finds.Finds(m.found()) }, p.cfg.Threshold)
+	out := rec.Judge(func(m Match) bool { return p.finds.Finds(m.found()) && !p.finds.Counts(m.Rule) }, p.cfg.Threshold)
+	if rules, score := rec.countedBefore(p); len(rules) > 0 {
+		out.Low, out.High = out.Low+score, max(out.High+score, rec.WAF.Score+rec.WAF.Counted)
+		if why := "not on count any more: " + strings.Join(rules, ", "); out.Low >= p.cfg.Threshold {
+			out.Verdict, adds = Refuses, nil
+			c.Why = append(c.Why, why)
+		} else if out.High >= p.cfg.Threshold {
+			adds = append(adds, why)
+		}
+	}
 	c.Low, c.High, c.Becomes = out.Low, out.High, out.Verdict
 	switch {
 	case out.Verdict == Refuses && p.cfg.Mode == waf.ModeCount:
@@ -86,7 +95,7 @@ func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
 		c.Why = []string{out.Reason}
 		return c, nil
 	}
-	c.Why = r.differences(rec, p)
+	c.Why = append(c.Why, r.differences(rec, p)...)
 	if rec.WAF.Exclusions > 0 && out.Verdict == Passes {
 		c.Assumes = fmt.Sprintf("that the new file keeps the %s that it was inspected with", several(rec.WAF.Exclusions, "exclusion"))
 	}
@@ -119,11 +128,11 @@ func (r *Replay) adds(rec *Record, p *Plan) (why []string, err error) {
 
 // loadedBy is what the engine of a record loaded, or nil if the record does not say.
 func (r *Replay) loadedBy(w *WAF) (*waf.Filter, error) {
-	key := fmt.Sprint(w.Paranoia, w.Groups)
+	key := fmt.Sprint(w.Paranoia, w.Groups, w.Rules)
 	if f, known := r.recorded[key]; known {
 		return f, nil
 	}
-	cfg := waf.Config{Paranoia: w.Paranoia, Groups: w.Groups}
+	cfg := waf.Config{Paranoia: w.Paranoia, Groups: w.Groups, Rules: w.actions()}
 	valid := w.Paranoia > 0
 	cfg.Validate(func(string, string) { valid = false })
 	var f *waf.Filter
@@ -140,11 +149,34 @@ func (r *Replay) loadedBy(w *WAF) (*waf.Filter, error) {
 	return f, nil
 }
 
+// actions is what single rules were told.
+func (w *WAF) actions() map[string]string {
+	out := map[string]string{}
+	for _, entry := range w.Rules {
+		ids, action, _ := strings.Cut(entry, ":")
+		out[ids] = action
+	}
+	return out
+}
+
+// countedBefore are the rules that only counted and that p has decide, and what they add at least.
+func (rec *Record) countedBefore(p *Plan) (rules []string, score int) {
+	for _, m := range rec.WAF.Matches {
+		if m.Counted && !waf.ReadsAnswers(m.Rule) && p.finds.Finds(m.found()) && !p.finds.Counts(m.Rule) {
+			rules, score = add(rules, fmt.Sprint(m.Rule)), score+m.Score
+		}
+	}
+	return rules, score
+}
+
 // differences says what of p makes another verdict out of the matches of rec.
 func (r *Replay) differences(rec *Record, p *Plan) (why []string) {
-	var places, rules []string
+	var places, rules, counted []string
 	for _, m := range rec.WAF.Matches {
 		switch {
+		case m.Counted:
+		case p.finds.Finds(m.found()) && p.finds.Counts(m.Rule):
+			counted = add(counted, fmt.Sprint(m.Rule))
 		case p.finds.Finds(m.found()):
 		case p.finds.Loads(m.Rule):
 			places = add(places, fmt.Sprintf("%d at %s", m.Rule, m.Place()))
@@ -154,6 +186,9 @@ func (r *Replay) differences(rec *Record, p *Plan) (why []string) {
 	}
 	if len(places) > 0 {
 		why = append(why, "excluded: "+strings.Join(places, ", "))
+	}
+	if len(counted) > 0 {
+		why = append(why, "on count: "+strings.Join(counted, ", "))
 	}
 	if len(rules) > 0 {
 		why = append(why, "not loaded: "+strings.Join(rules, ", "))

@@ -31,7 +31,8 @@ type Group struct {
 	Blocked  int `json:"blocked"`
 	Counted  int `json:"counted"` // would have been blocked
 	Passed   int `json:"passed"`
-	Clients  int `json:"clients"` // at most 1000 are told apart
+	OnCount  int `json:"on_count,omitempty"` // of all these, while the rule was on count and decided nothing
+	Clients  int `json:"clients"`            // at most 1000 are told apart
 
 	// LetsThrough are requests that were blocked or counted and that would pass with this exclusion alone.
 	LetsThrough int `json:"lets_through"`
@@ -86,6 +87,9 @@ func (t *Tuning) Add(rec *Record) {
 		seen = append(seen, x)
 		if g := t.group(rec, m, x); g != nil {
 			g.add(rec, x)
+			if m.Counted {
+				g.OnCount++
+			}
 		} else {
 			t.Left++
 		}

@@ -30,7 +30,7 @@ func (c *Config) check(d *decoder) {
 			d.fault(fmt.Sprintf("trusted_proxies[%d]", i), err.Error())
 		}
 	}
-	if len(c.Upstreams) == 0 {
+	if len(c.Upstreams) == 0 && (len(c.Routes) == 0 || slices.ContainsFunc(c.Routes, forwards)) && len(c.Origins) == 0 && len(c.CognitoAPI) == 0 {
 		d.fault("upstreams", `required: name where routes go to, as in {app: "http://10.0.1.10:8080"}`)
 	}
 	if len(c.Routes) == 0 {
@@ -104,10 +104,16 @@ func (c *Config) checkSections(d *decoder) {
 	for name, up := range c.Upstreams {
 		d.section("upstreams."+name, up)
 	}
+	for name, at := range c.Origins {
+		d.section("origins."+name, at)
+		if _, taken := c.Upstreams[name]; taken {
+			d.fault("origins."+name, "an upstream has this name already: a route could mean either")
+		}
+	}
 	for name, api := range c.CognitoAPI {
 		d.section("cognito_api."+name, api)
-		if _, taken := c.Upstreams[name]; taken {
-			d.fault("cognito_api."+name, "an upstream has this name already: a route could mean either")
+		if slices.Contains(append(keys(c.Upstreams), keys(c.Origins)...), name) {
+			d.fault("cognito_api."+name, "an upstream or an origin has this name already: a route could mean either")
 		}
 	}
 	if c.Fleet != nil {
@@ -312,12 +318,31 @@ func plainPath(p string) bool {
 
 func isDots(segment string) bool { return segment == "." || segment == ".." }
 
+// forwards reports whether a route goes to a server, and does not answer by itself.
+func forwards(r Route) bool { return r.Redirect == nil && r.Respond == nil }
+
 func (c *Config) checkTo(d *decoder, r *Route, path string) {
-	known := append(keys(c.Upstreams), keys(c.CognitoAPI)...)
-	switch _, ok := c.Upstreams[r.To]; {
-	case ok || r.To != "" && (d.src.has("upstreams."+r.To) || d.src.has("cognito_api."+r.To)):
-	case !d.src.has(path + ".to"):
-		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s)", listed(known)))
+	if r.Redirect != nil {
+		d.section(path+".redirect", *r.Redirect)
+		if r.StripPrefix == "" && r.Redirect.Returns() {
+			d.fault(path+".redirect.to", "leads back to the same address: want another host or path")
+		}
+	}
+	if r.Respond != nil {
+		d.section(path+".respond", *r.Respond)
+	}
+	said := slices.DeleteFunc([]string{"to", "redirect", "respond"}, func(key string) bool { return !d.src.has(join(path, key)) })
+	if len(said) > 1 {
+		d.fault(join(path, said[1]), fmt.Sprintf("the route has %q already: want one of them", said[0]))
+		return
+	}
+	known := slices.Concat(keys(c.Upstreams), keys(c.Origins), keys(c.CognitoAPI))
+	named := func(section string) bool { return r.To != "" && d.src.has(section+"."+r.To) }
+	switch {
+	case slices.Contains(known, r.To), named("upstreams"), named("origins"), named("cognito_api"):
+	case len(said) == 0:
+		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s), or redirect or respond", listed(known)))
+	case said[0] != "to":
 	case strings.Contains(r.To, "://"):
 		d.fault(path+".to", "want the name of an upstream, got a URL: give it a name in upstreams and name it here")
 	default:

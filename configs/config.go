@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
 	"gatehouse/proxy/certs"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -40,8 +41,11 @@ type Config struct {
 	WAFBudget waf.BudgetConfig `yaml:"waf_budget"`
 	// Limits are the rate limits that routes name.
 	Limits map[string]ratelimit.Config `yaml:"limits"`
-	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required.
+	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required unless no route
+	// forwards.
 	Upstreams map[string]upstream.Config `yaml:"upstreams"`
+	// Origins are directories of files that routes go to, by name: the path of one, or a mapping.
+	Origins map[string]origin.Config `yaml:"origins"`
 	// CognitoAPI are proxies of a user pool's API, by name: browsers call the pool through them as if their app client
 	// had no secret. Routes name them in to, as they name upstreams.
 	CognitoAPI map[string]cognitoapi.Config `yaml:"cognito_api"`
@@ -112,8 +116,12 @@ type Route struct {
 	Name string `yaml:"name"`
 	// Match is "host/path", a list of those, or a mapping with host, path and methods. Required.
 	Match Matches `yaml:"match"`
-	// To names the upstream, or the proxy in cognito_api. Required.
+	// To names the upstream, the directory in origins, or the proxy in cognito_api. Required without redirect and respond.
 	To string `yaml:"to"`
+	// Redirect sends clients elsewhere, instead of to: an address, or a mapping.
+	Redirect *origin.RedirectConfig `yaml:"redirect"`
+	// Respond answers with what stands here, instead of to.
+	Respond *origin.RespondConfig `yaml:"respond"`
 	// Require says who may come in: "nothing", "optional", "signed-in", "token", or a mapping with
 	// groups, claims, email_domains, expr, provider, acr, max_age, prompt, on_unauthenticated or token.
 	// Required.

@@ -10,6 +10,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/suggest"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -102,6 +103,12 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 		return
 	case *waf.Config:
 		d.waf(n, target, path)
+		return
+	case *origin.Config:
+		d.orText(n, v, path, "directory")
+		return
+	case *origin.RedirectConfig:
+		d.orText(n, v, path, "to")
 		return
 	case *waf.Groups:
 		d.groups(n, target, path)

@@ -183,6 +183,10 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&api.CA)
 		c.CognitoAPI[name] = api
 	}
+	for name, at := range c.Origins {
+		f(&at.Directory)
+		c.Origins[name] = at
+	}
 	for name, up := range c.Upstreams {
 		f(&up.TLS.CA)
 		c.Upstreams[name] = up

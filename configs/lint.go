@@ -71,6 +71,11 @@ func lintUnused(c *Config, say func(path, format string, args ...any)) {
 			say("upstreams."+name, "no route goes here")
 		}
 	}
+	for name := range c.Origins {
+		if !to[name] {
+			say("origins."+name, "no route goes here")
+		}
+	}
 	for name := range c.CognitoAPI {
 		if !to[name] {
 			say("cognito_api."+name, "no route goes here")

@@ -17,6 +17,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -68,7 +69,7 @@ type generator struct {
 func generateSchema(t *testing.T) []byte {
 	t.Helper()
 	g := &generator{docs: docComments(t), defs: map[string]object{}}
-	top := g.structure(reflect.TypeFor[Config](), "listen", "upstreams", "routes")
+	top := g.structure(reflect.TypeFor[Config](), "listen", "routes")
 	for _, field := range g.bare {
 		t.Errorf("%s has no comment, so the schema does not explain its key", field)
 	}
@@ -123,9 +124,13 @@ func required(t reflect.Type) []string {
 	case "configs.Listen":
 		return []string{"https"}
 	case "configs.Route":
-		return []string{"match", "to", "require"}
+		return []string{"match", "require"}
 	case "ratelimit.Config":
 		return []string{"rate"}
+	case "origin.Config":
+		return []string{"directory"}
+	case "origin.RedirectConfig":
+		return []string{"to"}
 	case "upstream.Config":
 		return []string{"endpoints"}
 	case "certs.File":
@@ -188,6 +193,8 @@ func (g *generator) schema(t reflect.Type) object {
 	case upstream.Config:
 		texts := object{{"type", "array"}, {"items", object{{"type", "string"}}}, {"minItems", 1}}
 		return object{{"anyOf", []any{object{{"type", "string"}}, texts, g.section(t)}}}
+	case origin.Config, origin.RedirectConfig:
+		return object{{"anyOf", []any{object{{"type", "string"}}, g.section(t)}}}
 	case waf.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
 	case waf.Groups:
@@ -293,7 +300,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

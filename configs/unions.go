@@ -108,6 +108,19 @@ func (d *decoder) short(n *node, v reflect.Value, path, key string) {
 	}
 }
 
+// orText fills the struct v from a mapping, or its field key from a text.
+func (d *decoder) orText(n *node, v reflect.Value, path, key string) {
+	if n.kind != kindText {
+		d.structure(n, v, path)
+		return
+	}
+	d.src.places[join(path, key)] = place{n.pos, path}
+	if s, ok := d.text(n, path); ok {
+		d.aliasRef(join(path, key), path)
+		v.Field(fieldNames(v.Type())[key]).SetString(s)
+	}
+}
+
 // texts takes one text or a list of texts and returns them with their nodes.
 func (d *decoder) texts(n *node, path string) (values []string, nodes []*node) {
 	if n.kind == kindText {

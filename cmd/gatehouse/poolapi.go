@@ -12,16 +12,6 @@ import (
 	"gatehouse/waf"
 )
 
-// destination returns what answers a route: an upstream, which is told by assert who is there, or a user pool's API.
-func (a *assembler) destination(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
-	if cfg, ok := a.cfg.CognitoAPI[rt.To]; ok {
-		handler, err := a.poolAPI(rt, cfg)
-		return handler, at("cognito_api."+rt.To, err)
-	}
-	handler, err := a.upstream(rt, assert)
-	return handler, at("upstreams."+rt.To, err)
-}
-
 // wafOf is what a route's requests are inspected by. CRS knows the Content-Type of a user pool's API as little as that of
 // any other; the proxy takes this one and no other, and the body is read as the JSON that it is.
 func (a *assembler) wafOf(rt *configs.Route) waf.Config {

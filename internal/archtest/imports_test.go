@@ -31,6 +31,7 @@ func arrows() []arrow {
 		{"configs", "proxy/ratelimit", false, "the same"},
 		{"configs", "proxy/certs", false, "the same"},
 		{"configs", "proxy/upstream", false, "the same"},
+		{"configs", "proxy/origin", false, "the same"},
 		{"configs", "proxy", false, "Match validates itself, so that check and the table cannot disagree"},
 
 		{"authn", "authn/identity", false, "makes identities"},

@@ -185,7 +185,8 @@ func (x *answer) Write(p []byte) (int, error) {
 	if !x.wrote {
 		x.takeHead(http.StatusOK)
 	}
-	taken := 0 // is sent by decide
+	taken := 0                          // is sent by decide
+	held := x.buf != nil && !x.counting // even the write of nothing would have the server send a head
 	if x.buf != nil && x.err == nil {
 		n := min(len(p), x.a.limit-len(*x.buf))
 		*x.buf = append(*x.buf, p[:n]...)
@@ -199,7 +200,7 @@ func (x *answer) Write(p []byte) (int, error) {
 	if x.err != nil {
 		return 0, x.err
 	}
-	if taken > 0 && taken == len(p) {
+	if held && taken == len(p) {
 		return taken, nil
 	}
 	n, err := x.w.Write(p[taken:])

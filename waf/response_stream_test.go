@@ -230,6 +230,33 @@ func TestAnswersWithoutBody(t *testing.T) {
 	})
 }
 
+// A write of nothing sends nothing while an answer is held, not even a head.
+func TestWritesOfNothingAreHeld(t *testing.T) {
+	t.Parallel()
+	b := newBackstage(t, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/plain")
+		w.WriteHeader(http.StatusNotFound)
+		if n, err := w.Write(nil); n != 0 || err != nil {
+			t.Errorf("got %d, %v, want 0 and no error", n, err)
+		}
+		if r.URL.Path == "/leak" {
+			_, _ = io.WriteString(w, mysqlLeak)
+		}
+	})
+	b.each(t, func(t *testing.T, srv *httptest.Server) {
+		for target, want := range map[string]int{"/": http.StatusNotFound, "/leak": http.StatusForbidden} {
+			res, err := ask(t, srv, http.MethodGet, target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s: got %d, want %d", target, res.StatusCode, want)
+			}
+		}
+	})
+}
+
 func TestTrailersOfInspectedAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBackstage(t, Config{}, func(w http.ResponseWriter, r *http.Request) {

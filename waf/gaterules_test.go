@@ -76,6 +76,19 @@ SecRule ARGS_GET "@streq 4" "id:100005,phase:2,pass,log,t:none,t:removeWhitespac
 			get("/?a=A%26nLt;%26nLt;%26lt", "/?a=A%26%230", "/?a=A%FF", "/?a=a%20", "/?a=aa"),
 		},
 		{
+			"what transformations make alike", `
+SecRule ARGS_GET "@rx ^ab$" "id:100001,phase:2,pass,log,t:none,t:removeWhitespace,multiMatch"
+SecRule ARGS_GET "@rx ^a b$" "id:100002,phase:2,pass,log,t:none,t:compressWhitespace,t:lowercase,multiMatch"
+SecRule ARGS_GET "@rx ^ab$" "id:100003,phase:2,pass,log,t:none,t:lowercase,t:removeWhitespace"
+SecRule ARGS_GET "!@rx ^(?:ab|a b|A B)$" "id:100004,phase:2,pass,log,t:none,t:removeWhitespace,t:lowercase,multiMatch"
+SecRule ARGS_GET "@rx ^(?:A B|ab)$" "id:100005,phase:2,pass,log,t:none,t:cmdLine,t:compressWhitespace,t:removeWhitespace"
+SecRule ARGS_GET "@rx ^a[(]b$" "id:100006,phase:2,pass,log,t:none,t:cmdLine,t:normalizePathWin"
+SecRule ARGS_GET "@detectSQLi" "id:100007,phase:2,pass,log,t:none,t:base64Decode,t:urlDecodeUni,t:removeNulls,multiMatch"
+SecRule ARGS_GET|!ARGS_GET:x "@rx ^1 or 1=1$" "id:100008,phase:2,pass,log,t:none,t:base64Decode,t:urlDecodeUni,multiMatch"`,
+			get("/?a=ab", "/?a=a+b", "/?a=A++B", "/?a=a%09b", "/?a=a+(b", "/?a=a+/b", "/?a=A+B&x=ab", "/?a=1+or+1%3d1", "/?x=1+or+1%3d1",
+				"/?a=MSBvciAxPTE", "/?a=MSVlciAxPTE", "/?a=MSUyMG9yJTIwMT0x&x=MSBvciAxPTE"),
+		},
+		{
 			"keys found by alternatives", `
 SecRule ARGS_GET "@rx x" "id:100001,phase:2,pass,nolog,t:none,setvar:'tx.zz_%{MATCHED_VAR}=1'"
 SecRule TX:/^ab|zz/ "@eq 1" "id:100002,phase:2,pass,log,t:none"

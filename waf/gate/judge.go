@@ -38,10 +38,11 @@ type Judgement struct {
 	seen  []scan
 }
 
-// A scan is a text that the union has looked at.
+// A scan is a text that a union has looked at.
 type scan struct {
-	text string
-	hit  bool
+	text  string
+	union int
+	hit   bool
 }
 
 func newJudgement(g *Gate) *Judgement {
@@ -243,15 +244,32 @@ func (j *Judgement) value(g *group, key, v string) {
 			}
 			j.outs[i], j.masks[i] = out, has
 		}
-		if len(n.united) > 0 && j.scan(g, out) {
+		if len(n.united) > 0 && j.scan(g, n, out) {
 			for k := range n.united {
-				j.use(&n.united[k], key, out)
+				if u := &n.united[k]; !j.used(u, out, plain) {
+					j.use(u, key, out)
+				}
 			}
 		}
 		for k := range n.alone {
-			j.use(&n.alone[k], key, out)
+			if u := &n.alone[k]; !j.used(u, out, plain) {
+				j.use(u, key, out)
+			}
 		}
 	}
+}
+
+// used reports that the test has been made of this very text before.
+func (j *Judgement) used(u *use, text string, plain bool) bool {
+	if plain {
+		return len(u.before) > 0
+	}
+	for _, n := range u.before {
+		if j.outs[n] == text {
+			return true
+		}
+	}
+	return false
 }
 
 // make is the text of a node, and its mask.
@@ -290,19 +308,19 @@ func (j *Judgement) use(u *use, key, text string) {
 	}
 }
 
-// scan reports whether one of the group's unitable tests may hold for a text.
-func (j *Judgement) scan(g *group, text string) bool {
+// scan reports whether one of the tests that are united at a node may hold for a text.
+func (j *Judgement) scan(g *group, n *node, text string) bool {
 	for i := range j.seen {
-		if j.seen[i].text == text {
-			return j.seen[i].hit
+		if s := &j.seen[i]; n.within>>s.union&1 != 0 && s.text == text {
+			return s.hit
 		}
 	}
 	hit := false
-	for _, u := range g.union {
-		if hit = u.Match(text, j.meter); hit {
+	for _, p := range g.unions[n.union].patterns {
+		if hit = p.Match(text, j.meter); hit {
 			break
 		}
 	}
-	j.seen = append(j.seen, scan{text, hit})
+	j.seen = append(j.seen, scan{text, n.union, hit})
 	return hit
 }

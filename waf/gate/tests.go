@@ -159,10 +159,11 @@ type use struct {
 	steps  []transform
 	multi  bool
 	except []exception
+	before []int // with multi, the nodes whose texts it has been made of before, which are often equal
 }
 
 func (s *source) add(t *test, steps []transform, multi bool, except []exception) {
-	s.uses = append(s.uses, use{t, steps, multi, except})
+	s.uses = append(s.uses, use{test: t, steps: steps, multi: multi, except: except})
 }
 
 func (b *builder) source(phase int, t target) *source {
@@ -198,8 +199,13 @@ func (s *source) find(col collection.Collection) []match {
 type group struct {
 	touches mask // what some transformation changes
 	nodes   []node
-	exprs   []string      // of the unitable tests, until they are united
-	union   []*rx.Pattern // together they match what one of these matches, if not more
+	unions  []union // the first one asks for all that is unitable
+}
+
+// A union is some of the unitable tests of a group.
+type union struct {
+	exprs    []string      // until they are united
+	patterns []*rx.Pattern // together they match what one of these matches, if not more
 }
 
 // A node is a text that transformations make of a value. The first one is the value itself.
@@ -208,6 +214,8 @@ type node struct {
 	transform
 	work   int    // of the transformation, for each byte
 	twins  []twin // the nodes before it that make the same of other texts, which are often equal
+	union  int    // the one of the group's that a text is shown that nothing before it has been
+	within uint64 // the unions that ask for all that is united here, a bit each
 	united []use  // tested only where the union matches
 	alone  []use
 }
@@ -229,36 +237,41 @@ func (b *builder) group(p *phase) {
 	}
 }
 
-// unions gives every group its unions. Groups that ask nearly the same share one that asks for all: it costs
+// unions gives every group its unions. Those that ask nearly the same are made one that asks for all: it costs
 // the same to look for some expressions more, and is one automaton to warm and to keep instead of several.
 func (b *builder) unions() error {
-	slices.SortStableFunc(b.groups, func(x, y *group) int { return cmp.Compare(len(y.exprs), len(x.exprs)) })
+	var unions []*union
+	for _, g := range b.groups {
+		for i := range g.unions {
+			if len(g.unions[i].exprs) > 0 {
+				unions = append(unions, &g.unions[i])
+			}
+		}
+	}
+	slices.SortStableFunc(unions, func(x, y *union) int { return cmp.Compare(len(y.exprs), len(x.exprs)) })
 	type shared struct {
-		exprs  []string
-		groups []*group
+		exprs []string
+		users []*union
 	}
 	var all []*shared
-	for _, g := range b.groups {
-		if len(g.exprs) == 0 {
-			continue
-		}
+	for _, u := range unions {
 		at := slices.IndexFunc(all, func(s *shared) bool {
-			return len(g.exprs)*4 >= len(s.exprs)*3 && len(merge(s.exprs, g.exprs))*4 <= len(s.exprs)*5
+			return len(u.exprs)*4 >= len(s.exprs)*3 && len(merge(s.exprs, u.exprs))*4 <= len(s.exprs)*5
 		})
 		if at < 0 {
 			at = len(all)
 			all = append(all, &shared{})
 		}
-		all[at].exprs = merge(all[at].exprs, g.exprs)
-		all[at].groups = append(all[at].groups, g)
+		all[at].exprs = merge(all[at].exprs, u.exprs)
+		all[at].users = append(all[at].users, u)
 	}
 	for _, s := range all {
-		union, err := b.unite(s.exprs)
+		patterns, err := b.unite(s.exprs)
 		if err != nil {
 			return err
 		}
-		for _, g := range s.groups {
-			g.union, g.exprs = union, nil
+		for _, u := range s.users {
+			u.patterns, u.exprs = patterns, nil
 		}
 	}
 	return nil
@@ -297,18 +310,73 @@ func (b *builder) newGroup(uses []use) *group {
 		if !u.multi {
 			path = path[len(path)-1:]
 		}
-		for _, n := range path {
+		for i, n := range path {
+			u.before = path[:i:i]
 			if u.test.expr == "" || u.test.negated || u.test.derive != nil {
 				g.nodes[n].alone = append(g.nodes[n].alone, u)
 				continue
 			}
 			g.nodes[n].united = append(g.nodes[n].united, u)
-			g.exprs = append(g.exprs, u.test.expr)
 		}
 	}
-	g.exprs = merge(g.exprs, nil)
+	g.divide()
 	return g
 }
+
+// mostUnions is how many unions node.within has room for.
+const mostUnions = 64
+
+// divide finds out which unions the group is to have. The text itself is shown to the one that asks for all. A
+// transformation that changes it concerns few of them, and only those are asked about what it makes: their automaton
+// is much smaller.
+func (g *group) divide() {
+	below := make([][]string, len(g.nodes)) // of the nodes behind each, and its own
+	for i := len(g.nodes) - 1; i >= 0; i-- {
+		below[i] = append(below[i], g.nodes[i].exprs()...)
+		if i > 0 {
+			parent := g.nodes[i].parent
+			below[parent] = append(below[parent], below[i]...)
+		}
+	}
+	all := merge(below[0], nil)
+	g.unions = []union{{exprs: all}}
+	byName := map[string][]string{}
+	for i := range g.nodes {
+		name := g.nodes[i].does()
+		byName[name] = merge(byName[name], below[i])
+	}
+	known := map[string]int{}
+	for i := range g.nodes {
+		name := g.nodes[i].does()
+		at, ok := known[name]
+		if exprs := byName[name]; !ok && len(exprs)*4 < len(all) && len(g.unions) < mostUnions {
+			at = len(g.unions)
+			g.unions = append(g.unions, union{exprs: exprs})
+		}
+		known[name] = at
+		g.nodes[i].union = at
+	}
+	for i := range g.nodes {
+		n := &g.nodes[i]
+		own := merge(n.exprs(), nil)
+		for at, u := range g.unions {
+			if len(merge(u.exprs, own)) == len(u.exprs) {
+				n.within |= 1 << at
+			}
+		}
+	}
+}
+
+// exprs are those of the tests that are united at the node.
+func (n *node) exprs() (exprs []string) {
+	for _, u := range n.united {
+		exprs = append(exprs, u.test.expr)
+	}
+	return exprs
+}
+
+// does is what the node's transformation does, whatever it reports. It is empty for the value itself.
+func (n *node) does() string { return strings.TrimSuffix(n.name, asReported) }
 
 // unite makes as few unions as possible.
 func (b *builder) unite(exprs []string) ([]*rx.Pattern, error) {

@@ -21,8 +21,11 @@ const (
 	hasBackslash
 	hasUpper
 	hasNUL
-	hasSpace // blank, tab, line feed, vertical tab, form feed, carriage return
-	hasHigh  // not ASCII
+	hasSpace   // blank, tab, line feed, vertical tab, form feed, carriage return
+	hasControl // a space that is no blank
+	hasRun     // two spaces in a row
+	hasGap     // a space before a slash or a parenthesis
+	hasHigh    // not ASCII
 	hasSlash
 	hasDot
 	hasStar
@@ -49,15 +52,27 @@ var maskOf = func() (t [256]mask) {
 	t['%'], t['+'], t['&'], t['\\'], t[0] = hasPercent, hasPlus, hasAmpersand, hasBackslash, hasNUL
 	t['/'], t['.'], t['*'], t['^'], t['('] = hasSlash, hasDot, hasStar, hasCaret, hasParen
 	t['-'], t['#'], t[':'], t['\''], t['"'], t[','], t[';'] = hasDash, hasHash, hasColon, hasQuote, hasQuote, hasComma, hasComma
-	for _, b := range "\t\n\v\f\r " {
-		t[b] = hasSpace
+	for _, b := range "\t\n\v\f\r" {
+		t[b] = hasSpace | hasControl
 	}
+	t[' '] = hasSpace
 	return t
 }()
 
 func maskFor(s string) (m mask) {
+	last := mask(0)
 	for i := range len(s) {
-		m |= maskOf[s[i]]
+		b := maskOf[s[i]]
+		m |= b
+		if last&hasSpace != 0 {
+			if b&hasSpace != 0 {
+				m |= hasRun
+			}
+			if b&(hasSlash|hasParen) != 0 {
+				m |= hasGap
+			}
+		}
+		last = b
 	}
 	return m
 }
@@ -74,10 +89,13 @@ type transform struct {
 	overlooks func(before, after string) bool
 }
 
+// asReported ends the names of what reported returns.
+const asReported = " as reported"
+
 // reported is t as a directive with multiMatch has it, which goes by what t says: what is said to be the same
 // is left as it was.
 func (t transform) reported() transform {
-	return transform{name: t.name + " as reported", touches: t.touches, do: func(s string) string {
+	return transform{name: t.name + asReported, touches: t.touches, do: func(s string) string {
 		made := t.do(s)
 		if t.overlooks(s, made) {
 			return s
@@ -90,8 +108,8 @@ func (t transform) reported() transform {
 func transforms(bestFit string) map[string]transform {
 	list := []transform{
 		{name: "base64decode", touches: always, do: base64Decode},
-		{name: "cmdline", touches: hasUpper | hasQuote | hasBackslash | hasCaret | hasSpace | hasComma | hasSlash | hasParen, do: cmdLine},
-		{name: "compresswhitespace", touches: hasSpace | hasHigh, do: compressWhitespace},
+		{name: "cmdline", touches: hasUpper | hasQuote | hasBackslash | hasCaret | hasControl | hasRun | hasGap | hasComma, do: cmdLine},
+		{name: "compresswhitespace", touches: hasControl | hasRun | hasHigh, do: compressWhitespace},
 		{name: "cssdecode", touches: hasBackslash, do: cssDecode},
 		{name: "escapeseqdecode", touches: hasBackslash, do: escapeSeqDecode},
 		{name: "hexencode", touches: always, do: func(s string) string { return hex.EncodeToString([]byte(s)) }},
@@ -355,7 +373,7 @@ func cssDecode(s string) string {
 			}
 			out = utf8.AppendRune(out, r)
 			i += n
-			if i < len(s) && maskOf[s[i]] == hasSpace {
+			if i < len(s) && maskOf[s[i]]&hasSpace != 0 {
 				i++
 			}
 		case s[i] == '\n':
@@ -428,7 +446,7 @@ func cmdLine(s string) string {
 }
 
 func normalizePath(s string) string {
-	if s == "" {
+	if s == "" || isCleanPath(s) {
 		return s
 	}
 	clean := filepath.Clean(s)
@@ -441,9 +459,30 @@ func normalizePath(s string) string {
 	return clean
 }
 
+// isCleanPath reports that there is nothing in a path that normalizePath changes: no component is empty or begins
+// with a dot. Of a slash alone it makes two.
+func isCleanPath(s string) bool {
+	if s[0] == '.' || s == "/" {
+		return false
+	}
+	for rest := s; ; {
+		i := strings.IndexByte(rest, '/') + 1
+		if i == 0 || i == len(rest) {
+			return true
+		}
+		if rest = rest[i:]; rest[0] == '/' || rest[0] == '.' {
+			return false
+		}
+	}
+}
+
 func normalizePathWin(s string) string {
 	if s == "" {
 		return s
+	}
+	has := maskFor(s)
+	if last := s[len(s)-1]; has&(hasBackslash|hasColon|hasGap|hasDot) == 0 && last != ' ' && isCleanPath(s) {
+		return s // no component ends with a blank or a dot
 	}
 	return trimComponents(cutStream(normalizePath(strings.ReplaceAll(s, `\`, "/"))))
 }
@@ -561,22 +600,24 @@ func hasNoSpace(before, _ string) bool {
 }
 
 func removeWhitespace(s string) string {
-	if maskFor(s)&hasHigh == 0 {
-		var buf room
-		out := buf.take(len(s))
-		for i := range len(s) {
-			if maskOf[s[i]] != hasSpace {
-				out = append(out, s[i])
+	var buf room
+	out := buf.take(len(s))
+	for i := 0; i < len(s); {
+		b := s[i]
+		if b < utf8.RuneSelf {
+			if maskOf[b]&hasSpace == 0 {
+				out = append(out, b)
 			}
+			i++
+			continue
 		}
-		return made(s, out)
+		r, size := utf8.DecodeRuneInString(s[i:])
+		if !unicode.IsSpace(r) {
+			out = utf8.AppendRune(out, r) // invalid UTF-8 is replaced
+		}
+		i += size
 	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) {
-			return -1
-		}
-		return r
-	}, s)
+	return made(s, out)
 }
 
 // base64Decode decodes up to what is not base64. Line ends may be in between.
@@ -588,7 +629,7 @@ func base64Decode(s string) string {
 		if s[i] == '\r' || s[i] == '\n' {
 			continue
 		}
-		d := base64Digit(s[i])
+		d := int(base64Digits[s[i]])
 		if d < 0 {
 			break
 		}
@@ -607,19 +648,14 @@ func base64Decode(s string) string {
 	return made(s, out)
 }
 
-func base64Digit(b byte) int {
-	switch {
-	case b >= 'A' && b <= 'Z':
-		return int(b - 'A')
-	case b >= 'a' && b <= 'z':
-		return int(b-'a') + 26
-	case b >= '0' && b <= '9':
-		return int(b-'0') + 52
-	case b == '+':
-		return 62
-	case b == '/':
-		return 63
-	default:
-		return -1
+// base64Digits has the value of each digit, and -1 of what is none.
+var base64Digits = func() (t [256]int8) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	for b := range t {
+		t[b] = -1
 	}
-}
+	for i := range len(alphabet) {
+		t[alphabet[i]] = int8(i) //nolint:gosec // 63 at the most
+	}
+	return t
+}()

@@ -12,12 +12,17 @@ import (
 // text is one more class, the last.
 type classes struct {
 	ascii  [utf8.RuneSelf]uint8
-	starts []rune  // where the intervals above ASCII begin, ascending; the first is utf8.RuneSelf
-	of     []uint8 // the class of each of them
-	rep    []rune  // one rune of each class
-	n      int     // how many, without the end
+	latin  [latinEnd - utf8.RuneSelf]uint8 // the classes of the runes before latinEnd
+	faulty uint8                           // the class of utf8.RuneError, which invalid UTF-8 reads as
+	starts []rune                          // where the intervals above ASCII begin, ascending; the first is utf8.RuneSelf
+	of     []uint8                         // the class of each of them
+	rep    []rune                          // one rune of each class
+	n      int                             // how many, without the end
 	sets   []classSet
 }
+
+// latinEnd is behind the letters of the languages of Europe that are written in Latin letters.
+const latinEnd = 0x180
 
 // maxClasses leaves room for the end in a uint8.
 const maxClasses = 254
@@ -127,6 +132,10 @@ func newClasses(sets []*syntax.Inst, cuts []rune, looks bool) (*classes, bool) {
 			c.of = append(c.of, class)
 		}
 	}
+	for i := range c.latin {
+		c.latin[i] = c.find(rune(utf8.RuneSelf + i))
+	}
+	c.faulty = c.find(utf8.RuneError)
 	c.n = len(c.rep)
 	c.sets = make([]classSet, len(sets))
 	for i, in := range sets {
@@ -203,6 +212,18 @@ func bounds(in *syntax.Inst) (cuts []rune) {
 
 // above is the class of a rune that is not ASCII.
 func (c *classes) above(r rune) uint8 {
+	switch {
+	case r < latinEnd:
+		return c.latin[r-utf8.RuneSelf]
+	case r == utf8.RuneError:
+		return c.faulty
+	default:
+		return c.find(r)
+	}
+}
+
+// find is above without the classes that are kept for it.
+func (c *classes) find(r rune) uint8 {
 	i, found := slices.BinarySearch(c.starts, r)
 	if !found {
 		i--

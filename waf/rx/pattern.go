@@ -15,6 +15,9 @@ const (
 	// tableBytes bounds the transitions that are kept. The union of all patterns of the Core Rule Set visits some
 	// thousand states on ordinary input, of 600 bytes each, and some ten thousand on noise.
 	tableBytes = 16 << 20
+	// setInsts bounds the sets that the states stand for, of four bytes for an instruction and as many in the index. A
+	// text that begins many matches and ends none has sets of hundreds.
+	setInsts = 12 << 20 / 8
 	// maxInsts bounds the program: a state is a set of its instructions.
 	maxInsts = 200_000
 )

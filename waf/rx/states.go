@@ -28,6 +28,7 @@ type cache struct {
 	states []state
 	index  map[string]uint32 // state to row
 	rows   []uint32          // of what is kept
+	insts  int               // of the states' sets, less those of what is kept
 }
 
 func (c *cache) clone() *cache {
@@ -187,7 +188,7 @@ func (p *Pattern) place(st state) uint32 {
 // placeSet is the entry for a state, which it makes if need be. If there are too many it forgets them
 // all first; *from is then set to the new row of the state st.
 func (p *Pattern) placeSet(insts []uint32, k kind, from *uint32, st state) uint32 {
-	if len(p.cache.states) >= p.max {
+	if len(p.cache.states) >= p.max || p.cache.insts >= setInsts {
 		own := slices.Clone(insts) // it may lie in scratch, which reset uses
 		p.reset()
 		if *from != 0 {
@@ -235,6 +236,7 @@ func (p *Pattern) intern(insts []uint32, k kind) uint32 {
 		return row
 	}
 	p.cache.states = append(p.cache.states, state{insts: slices.Clone(insts), kind: k})
+	p.cache.insts += len(insts)
 	row := uint32(len(p.cache.states)) * p.stride //nolint:gosec // below tableBytes
 	p.cache.index[string(p.key)] = row
 	return row

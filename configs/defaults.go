@@ -200,6 +200,7 @@ func mergeWAF(top, over waf.Config) waf.Config {
 	merged.Mode = cmp.Or(over.Mode, top.Mode)
 	merged.Paranoia = cmp.Or(over.Paranoia, top.Paranoia)
 	merged.Threshold = cmp.Or(over.Threshold, top.Threshold)
+	merged.Body = cmp.Or(over.Body, top.Body)
 	merged.BodyLimit = cmp.Or(over.BodyLimit, top.BodyLimit)
 	merged.Oversize = cmp.Or(over.Oversize, top.Oversize)
 	merged.Limits = waf.Limits{

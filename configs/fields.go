@@ -55,6 +55,8 @@ func accepted(t reflect.Type, key string) []string {
 		switch key {
 		case "mode":
 			return []string{"block", "count", "off"}
+		case "body":
+			return []string{"inspect", "headers"}
 		case "oversize":
 			return []string{"reject", "partial"}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatehouse/waf"
 )
 
 // lint returns what is allowed and probably not meant.
@@ -95,7 +97,10 @@ func adminWords() []string {
 
 func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args ...any)) {
 	r := c.Routes[i]
-	if r.WAF.Mode != "off" && r.WAF.Oversize == awsOversize {
+	if i == 0 && c.WAF.Body == waf.BodyHeaders {
+		say("waf.body", "no body is inspected on any route that does not say otherwise: say it on the routes that take uploads")
+	}
+	if r.WAF.Mode != "off" && r.WAF.Body != waf.BodyHeaders && r.WAF.Oversize == awsOversize {
 		field := "waf.oversize"
 		if own := fmt.Sprintf("routes[%d].waf.oversize", i); d.src.has(own) {
 			field = own

@@ -26,6 +26,12 @@ const (
 	OversizePartial = "partial"
 )
 
+// What of a request is inspected, beside its head.
+const (
+	BodyInspect = "inspect"
+	BodyHeaders = "headers"
+)
+
 const (
 	defaultParanoia  = 1
 	defaultThreshold = 5 // one critical rule, which is what the Core Rule Set is tuned for
@@ -58,6 +64,10 @@ type Config struct {
 	// Rules says what single rules of these groups do: ids, such as 942100, or ranges, such as 942100-942199, and
 	// block, count or off. The narrower range has the last word.
 	Rules map[string]string `yaml:"rules"`
+	// Body is "inspect" (the default) or "headers": the head alone is inspected, and the body streams from its first byte
+	// on, whatever it is. It is for routes that take uploads, and for calls in both directions. Whatever is in the body
+	// gets through.
+	Body string `yaml:"body"`
 	// BodyLimit is how much of a request body is inspected, whatever its type, such as "1MiB"; at least 1KiB and at
 	// most 64MiB. Limits can say otherwise for a type. Without it the types have the defaults of Limits, and a
 	// multipart body with its files 1MiB.
@@ -86,6 +96,9 @@ func (c Config) Validate(report func(field, msg string)) {
 	}
 	if c.Threshold < 0 {
 		report("threshold", fmt.Sprintf("%d is not a score (want 1 or more; 5 is one critical rule)", c.Threshold))
+	}
+	if !slices.Contains([]string{"", BodyInspect, BodyHeaders}, c.Body) {
+		report("body", fmt.Sprintf("unknown way with bodies %q (want inspect or headers)", c.Body))
 	}
 	if _, err := parseBodyLimit(c.BodyLimit, defaultBodyLimit); err != nil {
 		report("body_limit", err.Error())
@@ -141,6 +154,7 @@ func (c Config) normal() Config {
 	c.Mode = cmp.Or(c.Mode, ModeBlock)
 	c.Paranoia = cmp.Or(c.Paranoia, defaultParanoia)
 	c.Threshold = cmp.Or(c.Threshold, defaultThreshold)
+	c.Body = cmp.Or(c.Body, BodyInspect)
 	c.Oversize = cmp.Or(c.Oversize, OversizeReject)
 	c.Limits = c.normalLimits()
 	if n, err := parseBodyLimit(c.BodyLimit, defaultBodyLimit); err == nil {

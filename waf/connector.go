@@ -55,17 +55,23 @@ type verdict struct {
 	drop      bool
 	location  string
 	body      *body // nil if the request's own is to be used
+	begun     bool  // it has been read from
 	work      int   // units of the meter
 	turn      turn
 }
 
-// request is r with the body that was read put back in front of what was not.
+// request is r with the body that was read put back in front of what was not. Its expectation is met then.
 func (v *verdict) request(r *http.Request) *http.Request {
 	if v.body == nil {
 		return r
 	}
 	r2 := *r
 	r2.Body = v.body
+	if _, ok := r.Header["Expect"]; ok && v.begun {
+		// The client has been told to go on (RFC 9110 section 10.1.1), so that nobody has to wait for the upstream's word.
+		r2.Header = r.Header.Clone()
+		r2.Header.Del("Expect")
+	}
 	return &r2
 }
 
@@ -121,10 +127,15 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 func (e *Engine) run(tx transaction, in *inspection, r *http.Request, v *verdict) {
 	media := mediaTypeOf(r.Header)
 	feedHead(tx, r, e.clientIP(r))
+	if _, listed := readings[media]; !listed {
+		if _, allowed := media.read(); allowed {
+			tx.RemoveRuleByID(typeRule)
+		}
+	}
 	if p := media.processor(); p != "" {
 		setSingle(tx.Variables().RequestBodyProcessor(), p)
 	}
-	hasBody := r.Body != nil && r.Body != http.NoBody
+	hasBody := r.Body != nil && r.Body != http.NoBody && !e.headers
 	if in.quiet(hasBody) {
 		return
 	}

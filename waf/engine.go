@@ -41,6 +41,7 @@ type Options struct {
 // An Engine inspects requests under one Config. It is immutable and safe for concurrent use.
 type Engine struct {
 	mode    string
+	headers bool // bodies pass unseen
 	partial bool // a longer body than bodyLimit passes
 	reject  bool // it would not in block mode
 	bounds  bounds
@@ -105,6 +106,7 @@ func newEngine(cfg Config, opts Options, how variant) (*Engine, error) {
 	cfg = cfg.normal()
 	e := &Engine{
 		mode:    cfg.Mode,
+		headers: cfg.Body == BodyHeaders,
 		partial: cfg.Oversize == OversizePartial || cfg.Mode == ModeCount,
 		reject:  cfg.Oversize == OversizeReject,
 		opts:    opts,

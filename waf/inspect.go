@@ -20,11 +20,11 @@ func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, me
 	kind := media.kind()
 	limit := e.bounds.read(kind)
 	if !e.partial && kind != kindOther && r.ContentLength > int64(limit) {
-		return e.longer(tx, v)
+		return e.longer(e.bounds.longerThan(kind, false), tx, v)
 	}
 	v.turn.pause()
 	b, more, err := readBody(r.Body, limit, e.buffers, v.turn)
-	v.body = b
+	v.body, v.begun = b, true
 	if err != nil {
 		return readFailure(r.Context(), err)
 	}
@@ -35,9 +35,10 @@ func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, me
 	if more {
 		inspected = inspected[:limit]
 		if kind == kindOther && len(r.Trailer) == 0 && isBinary(wholeRunes(inspected)) {
-			return nil // as with a shorter one, nothing of it is text
+			fieldsIn(inspected, tx.AddPostRequestArgument)
+			return nil // as with a shorter one, the rest of it is no text
 		}
-		if err := e.longer(tx, v); err != nil {
+		if err := e.longer(e.bounds.longerThan(kind, false), tx, v); err != nil {
 			return err
 		}
 	}
@@ -52,8 +53,7 @@ func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, me
 }
 
 // longer is for a body that is longer than is inspected: a refusal, or the word to the rules that they see a part.
-func (e *Engine) longer(tx transaction, v *verdict) error {
-	l := &Limited{Limit: LimitBody, Status: http.StatusRequestEntityTooLarge}
+func (e *Engine) longer(l *Limited, tx transaction, v *verdict) error {
 	if e.reject {
 		v.result.Limit, v.result.Status = l.Limit, l.Status
 	}
@@ -92,7 +92,8 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 	case processorMultipart:
 		return f.multipart(r.Header.Get("Content-Type"), b)
 	case "", processorForm:
-		// Many applications read JSON whatever the type says, and curl sends a form's by default.
+		// Many applications read JSON or XML whatever the type says, and curl sends a form's by default.
+		b = inUTF8(b)
 		doc, whole := sniffJSON(b)
 		if !whole && beginsJSON(b) {
 			f.spend(len(b) * streamWork)
@@ -105,12 +106,19 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 			processor, b = processorJSON, doc
 		case processor == "" && looksXML(b):
 			processor = processorXML
+		case beginsXML(b) && f.isXML(b):
+			if processor == processorForm {
+				formPairs(string(b), f.tx.AddPostRequestArgument)
+			} else {
+				f.text(b)
+			}
+			processor = processorXML
 		case processor == "" && media.binary() && isBinary(b):
+			f.spend(bytes.Count(b, []byte("&")) * pairWork)
+			fieldsIn(b, f.tx.AddPostRequestArgument)
 			return nil
 		case processor == "" && media != "":
-			f.spend(bytes.Count(b, []byte("&")) * pairWork)
-			textPairs(string(b), f.tx.AddPostRequestArgument)
-			setSingle(f.tx.Variables().RequestBody(), string(b))
+			f.text(b)
 			return nil
 		default:
 			processor = processorForm
@@ -141,12 +149,27 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 	return writeBody(f.tx, b)
 }
 
+// text gives the transaction a text that is neither JSON nor XML.
+func (f *feeder) text(b []byte) {
+	f.spend(bytes.Count(b, []byte("&")) * pairWork)
+	textPairs(string(b), f.tx.AddPostRequestArgument)
+	setSingle(f.tx.Variables().RequestBody(), string(b))
+}
+
+// isXML reports whether b is a document to the end, as a text that only begins with "<" hardly is.
+func (f *feeder) isXML(b []byte) bool {
+	f.spend(len(b) * xmlByteWork)
+	shape := shapeOfXML(b, f.bounds.values, f.bounds.depth)
+	f.spend(shape.tokens * xmlTokenWork)
+	return shape.whole || shape.tooMany || shape.tooDeep
+}
+
 // multipart reads a form in parts. What of its fields goes over the limit is a refusal, or not seen.
 func (f *feeder) multipart(contentType string, b []byte) error {
 	form := parseMultipart(contentType, b, f.cut, f.bounds.values)
 	f.spend(len(form.parts) * partWork)
 	if form.trim(f.bounds.bytes[kindMultipart]) {
-		if err := f.longer(f.tx, f.v); err != nil {
+		if err := f.longer(f.bounds.longerThan(kindMultipart, true), f.tx, f.v); err != nil {
 			return err
 		}
 	}
@@ -178,6 +201,11 @@ const (
 func (f *feeder) checkXML(b []byte) bool {
 	if definesDocType(b) {
 		f.tx.Variables().TX().Set(docTypeVariable, []string{"1"})
+	}
+	if !beginsXML(b) {
+		// To the reader that is one text, and JSON's escapes mean nothing in it.
+		setSingle(f.tx.Variables().RequestBodyError(), "1")
+		return false
 	}
 	f.spend(len(b) * xmlByteWork)
 	shape := shapeOfXML(b, f.bounds.values, f.bounds.depth)

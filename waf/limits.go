@@ -66,6 +66,9 @@ type Limited struct {
 	Limit      string // one of the Limit constants
 	Status     int
 	RetryAfter time.Duration // 0: trying again is of no use
+	// Option is the field of Config that sets a limit of bodies, and Bytes what it says; "" if the limit is another.
+	Option string
+	Bytes  int
 }
 
 // Error implements error.
@@ -74,9 +77,10 @@ func (l *Limited) Error() string { return "waf: over the limit of " + l.Limit + 
 func (l *Limited) reason() string {
 	switch l.Limit {
 	case LimitBody:
-		return "the request body is longer than is inspected"
+		return fmt.Sprintf("the body is longer than the %d bytes that are inspected: waf.%s allows more, waf.oversize partial passes "+
+			"the rest unseen, waf.body headers all of it", l.Bytes, l.Option)
 	case LimitWork:
-		return "the request takes more work to inspect than is allowed"
+		return "the request takes more work to inspect than waf.limits.work allows"
 	case LimitClient:
 		return "the client's requests took more work to inspect than is allowed"
 	case LimitMemory:
@@ -223,6 +227,19 @@ func (b *bounds) read(k kind) int {
 		return max(b.body, b.bytes[k])
 	}
 	return b.bytes[k]
+}
+
+// longerThan is the refusal of a body of kind k. A multipart body is read as a whole, with its files, and then its fields
+// have a limit of their own.
+func (b *bounds) longerThan(k kind, fields bool) *Limited {
+	l := &Limited{Limit: LimitBody, Status: http.StatusRequestEntityTooLarge, Bytes: b.bytes[k], Option: "limits." + new(Limits).sizes()[k].name}
+	if k == kindMultipart && !fields {
+		l.Bytes = b.read(k)
+		if b.body >= b.bytes[k] {
+			l.Option = "body_limit"
+		}
+	}
+	return l
 }
 
 // tooMuchWork is the refusal of a request that takes the rules too long.

@@ -6,11 +6,14 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -33,33 +36,175 @@ func mediaTypeOf(h http.Header) mediaType {
 	return mediaType(strings.ToLower(strings.TrimSpace(name)))
 }
 
+// A reading is what is made of a body because of its type.
+type reading int
+
+const (
+	asText   reading = iota // text, or JSON or XML where it begins so
+	asForm                  // application/x-www-form-urlencoded
+	asParts                 // multipart/form-data
+	asJSON                  // one JSON document
+	asLines                 // JSON documents, each in a line, or behind a record separator (RFC 7464)
+	asXML                   // XML
+	asBinary                // not inspected if its bytes are no text either
+)
+
+// readings are the types that requests may have, and how they are read. ../docs/waf.md says why they are these: everything
+// that browsers, mobile applications and API clients send by themselves. Others are refused by rule 920420: whoever parses
+// them, it is not a reader that we know.
+var readings = map[mediaType]reading{
+	"application/x-www-form-urlencoded":   asForm,
+	"multipart/form-data":                 asParts,
+	"application/json":                    asJSON,
+	"text/json":                           asJSON,
+	"application/x-json":                  asJSON,
+	"application/csp-report":              asJSON,
+	"application/x-amz-json-1.0":          asJSON,
+	"application/x-amz-json-1.1":          asJSON,
+	"text/x-json":                         asJSON,
+	"application/ndjson":                  asLines,
+	"application/x-ndjson":                asLines,
+	"application/jsonl":                   asLines,
+	"application/x-jsonlines":             asLines,
+	"application/json-lines":              asLines,
+	"application/json-seq":                asLines,
+	"application/xml":                     asXML,
+	"text/xml":                            asXML,
+	"text/plain":                          asText,
+	"text/csv":                            asText,
+	"text/tab-separated-values":           asText,
+	"text/calendar":                       asText,
+	"text/vcard":                          asText,
+	"text/markdown":                       asText,
+	"text/x-markdown":                     asText,
+	"text/ping":                           asText,
+	"application/graphql":                 asText,
+	"application/yaml":                    asText,
+	"application/x-yaml":                  asText,
+	"text/yaml":                           asText,
+	"text/x-yaml":                         asText,
+	"application/toml":                    asText,
+	"application/jwt":                     asText,
+	"application/jose":                    asText,
+	"application/csv":                     asText,
+	"application/x-pem-file":              asText,
+	"application/grpc-web-text":           asText,
+	"application/grpc-web-text+proto":     asText,
+	"application/octet-stream":            asBinary,
+	"application/pdf":                     asBinary,
+	"application/zip":                     asBinary,
+	"application/x-zip-compressed":        asBinary,
+	"application/gzip":                    asBinary,
+	"application/x-gzip":                  asBinary,
+	"application/x-tar":                   asBinary,
+	"application/x-7z-compressed":         asBinary,
+	"application/x-bzip2":                 asBinary,
+	"application/x-xz":                    asBinary,
+	"application/zstd":                    asBinary,
+	"application/vnd.rar":                 asBinary,
+	"application/x-rar-compressed":        asBinary,
+	"application/java-archive":            asBinary,
+	"application/wasm":                    asBinary,
+	"application/epub+zip":                asBinary,
+	"application/protobuf":                asBinary,
+	"application/x-protobuf":              asBinary,
+	"application/vnd.google.protobuf":     asBinary,
+	"application/cbor":                    asBinary,
+	"application/msgpack":                 asBinary,
+	"application/x-msgpack":               asBinary,
+	"application/vnd.msgpack":             asBinary,
+	"application/grpc":                    asBinary,
+	"application/grpc+proto":              asBinary,
+	"application/grpc-web":                asBinary,
+	"application/grpc-web+proto":          asBinary,
+	"application/connect+proto":           asBinary,
+	"application/avro":                    asBinary,
+	"application/vnd.apache.parquet":      asBinary,
+	"application/vnd.apache.arrow.stream": asBinary,
+	"application/dns-message":             asBinary,
+	"application/ocsp-request":            asBinary,
+	"application/timestamp-query":         asBinary,
+	"application/pkcs10":                  asBinary,
+	"application/pkix-cert":               asBinary,
+	"application/rtf":                     asBinary,
+	"application/msword":                  asBinary,
+	"application/vnd.ms-excel":            asBinary,
+	"application/vnd.ms-powerpoint":       asBinary,
+	"application/vnd.openxmlformats-officedocument.wordprocessingml.document":   asBinary,
+	"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet":         asBinary,
+	"application/vnd.openxmlformats-officedocument.presentationml.presentation": asBinary,
+	"application/vnd.oasis.opendocument.text":                                   asBinary,
+	"application/vnd.oasis.opendocument.spreadsheet":                            asBinary,
+	"application/vnd.oasis.opendocument.presentation":                           asBinary,
+}
+
+// reading is how a body of the type is read.
+func (m mediaType) reading() reading {
+	r, _ := m.read()
+	return r
+}
+
+// read also says whether the type may be sent: it is listed, or it is of a kind or has a syntax (RFC 6839) that is.
+func (m mediaType) read() (r reading, allowed bool) {
+	if r, ok := readings[m]; ok {
+		return r, true
+	}
+	kind, name, _ := strings.Cut(string(m), "/")
+	named := isToken(name)
+	_, syntax, _ := cutLast(name, "+")
+	switch {
+	case syntax == "json":
+		return asJSON, named
+	case syntax == "json-seq":
+		return asLines, named
+	case syntax == "xml":
+		return asXML, named
+	case syntax == "yaml":
+		return asText, named
+	case slices.Contains([]string{"image", "audio", "video", "font", "model"}, kind),
+		slices.Contains([]string{"cbor", "cbor-seq", "msgpack", "proto", "protobuf", "zip", "gzip", "octet-stream"}, syntax):
+		return asBinary, named
+	case strings.HasPrefix(string(m), "application/grpc"):
+		return asBinary, false
+	}
+	return asText, false
+}
+
+// cutLast is strings.Cut at the last sep.
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// allowedTypes is the directive that tells rule 920420 the types that are listed by name.
+func allowedTypes() string {
+	names := slices.Sorted(maps.Keys(readings))
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString("|" + string(name) + "| ")
+	}
+	return `SecAction "id:900200,phase:1,pass,t:none,nolog,setvar:'tx.allowed_request_content_type=` + strings.TrimSuffix(b.String(), " ") + "'\"\n"
+}
+
 // processor is the body processor that the type calls for by itself; "" if the body decides.
 func (m mediaType) processor() string {
-	switch m {
-	case "application/x-www-form-urlencoded":
+	switch m.reading() {
+	case asForm:
 		return processorForm
-	case "multipart/form-data":
+	case asParts:
 		return processorMultipart
-	case "application/json", "text/json", "application/x-json", "application/csp-report",
-		"application/ndjson", "application/x-ndjson", "application/jsonl",
-		"application/x-amz-json-1.0", "application/x-amz-json-1.1": // AWS's APIs
+	case asJSON, asLines:
 		return processorJSON
-	case "application/xml", "text/xml":
-		return processorXML
-	}
-	switch {
-	case strings.HasSuffix(string(m), "+json"):
-		return processorJSON
-	case strings.HasSuffix(string(m), "+xml"):
+	case asXML:
 		return processorXML
 	}
 	return ""
 }
 
-// lines reports whether the type is a list of JSON documents, one in each line.
-func (m mediaType) lines() bool {
-	return m == "application/ndjson" || m == "application/x-ndjson" || m == "application/jsonl"
-}
+// lines reports whether the type is a list of JSON documents.
+func (m mediaType) lines() bool { return m.reading() == asLines }
 
 // grpc reports whether the type is gRPC over HTTP/2, whose messages come one by one for as long as the
 // call lasts.
@@ -69,20 +214,7 @@ func (m mediaType) grpc() bool {
 
 // binary reports whether bodies of the type are expected to be other than text. Whether one is, its
 // bytes say.
-func (m mediaType) binary() bool {
-	switch m {
-	case "application/octet-stream", "application/pdf", "application/zip", "application/gzip",
-		"application/x-gzip", "application/protobuf", "application/x-protobuf", "application/cbor",
-		"application/msgpack", "application/x-msgpack", "application/grpc-web", "application/grpc-web+proto":
-		return true
-	}
-	for _, prefix := range []string{"image/", "audio/", "video/", "font/", "model/", "application/grpc"} {
-		if strings.HasPrefix(string(m), prefix) {
-			return true
-		}
-	}
-	return false
-}
+func (m mediaType) binary() bool { return m.reading() == asBinary }
 
 // sniffJSON finds the JSON that an application would read from b whatever its type says: the objects
 // and arrays at its beginning, as one document. Whole says that there is nothing else in b.
@@ -126,6 +258,122 @@ func utf8BOM() []byte { return []byte("\ufeff") }
 func looksXML(b []byte) bool {
 	b = bytes.TrimPrefix(b, utf8BOM())
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("<?xml"))
+}
+
+// beginsXML reports whether b begins as any XML document does.
+func beginsXML(b []byte) bool {
+	b = bytes.TrimLeft(bytes.TrimPrefix(b, utf8BOM()), " \t\r\n")
+	return len(b) > 1 && b[0] == '<' && (b[1] == '?' || b[1] == '!' || b[1] == '_' || b[1] >= 0x80 || isAlnum(b[1]))
+}
+
+// inUTF8 is b in UTF-8 if it is JSON or XML in UTF-16 or UTF-32, which readers find out by its first bytes (RFC 4627
+// section 3; so does Python's json.loads, and every reader of XML). Else it is b.
+func inUTF8(b []byte) []byte {
+	width, highFirst := encodingOf(b)
+	if width == 1 {
+		return b
+	}
+	if head := decodeUnits(b[:min(len(b), 64)], width, highFirst); !beginsJSON(head) && !beginsXML(head) {
+		return b
+	}
+	return bytes.TrimPrefix(decodeUnits(b, width, highFirst), utf8BOM())
+}
+
+// decodeUnits reads b as units of so many bytes. What is left at the end is no unit.
+func decodeUnits(b []byte, width int, highFirst bool) []byte {
+	out := make([]byte, 0, len(b)/width+len(b)/8)
+	high := rune(0) // the first of a pair
+	for ; len(b) >= width; b = b[width:] {
+		var u rune
+		for i := range width {
+			if highFirst {
+				u = u<<8 | rune(b[i])
+			} else {
+				u = u<<8 | rune(b[width-1-i])
+			}
+		}
+		switch pair := utf16.DecodeRune(high, u); {
+		case width == 2 && pair != utf8.RuneError:
+			u, high = pair, 0
+		case width == 2 && u >= 0xd800 && u < 0xdc00:
+			high = u
+			continue
+		default:
+			high = 0
+		}
+		out = utf8.AppendRune(out, u)
+	}
+	return out
+}
+
+// encodingOf is how many bytes a unit of the text has, 1 if it is not in UTF-16 or UTF-32, and whether the first of them
+// is the highest.
+func encodingOf(b []byte) (width int, highFirst bool) {
+	if len(b) < 4 {
+		return 1, false
+	}
+	zero := [4]bool{b[0] == 0, b[1] == 0, b[2] == 0, b[3] == 0}
+	switch {
+	case b[0] == 0xff && b[1] == 0xfe && zero[2] && zero[3], !zero[0] && zero[1] && zero[2] && zero[3]:
+		return 4, false
+	case zero[0] && zero[1] && (!zero[2] && !zero[3] && b[2] == 0xfe && b[3] == 0xff || zero[2] && !zero[3]):
+		return 4, true
+	case b[0] == 0xff && b[1] == 0xfe, !zero[0] && zero[1]:
+		return 2, false
+	case b[0] == 0xfe && b[1] == 0xff, zero[0] && !zero[1]:
+		return 2, true
+	}
+	return 1, false
+}
+
+// A field of a form has a name like this; values of fewer bytes of text in a row are left alone, since anything has those.
+const (
+	longestFieldName = 64
+	shortestText     = 8
+)
+
+// fieldsIn finds what a reader of forms that minds neither the type nor odd bytes would find in b, which is no text: names
+// of the usual kind with values in which there is text, of which the rest is left out.
+func fieldsIn(b []byte, yield func(name, value string)) {
+	for pair := range bytes.SplitSeq(b, []byte("&")) {
+		before, value, ok := bytes.Cut(pair, []byte("="))
+		if !ok {
+			continue
+		}
+		name := fieldName(before)
+		if name == "" {
+			continue
+		}
+		if text := textIn(value); text != "" {
+			yield(name, unescape(text))
+		}
+	}
+}
+
+// textIn is what of b is text for long enough.
+func textIn(b []byte) string {
+	var out []byte
+	from := 0
+	for i := 0; i <= len(b); i++ {
+		if i < len(b) && (b[i] >= ' ' && b[i] < 0x7f || b[i] == '\t' || b[i] == '\r' || b[i] == '\n') {
+			continue
+		}
+		if i-from >= shortestText {
+			out = append(append(out, b[from:i]...), ' ')
+		}
+		from = i + 1
+	}
+	return string(bytes.TrimSuffix(out, []byte(" ")))
+}
+
+// fieldName is the name of a field at the end of b; "" if there is none.
+func fieldName(b []byte) string {
+	from := max(0, len(b)-longestFieldName)
+	i := len(b)
+	for i > from && (isAlnum(b[i-1]) || bytes.IndexByte([]byte("_-.[]%"), b[i-1]) >= 0) {
+		i--
+	}
+	return unescape(string(b[i:]))
 }
 
 // A shape is what is known of an XML document before it is inspected.
@@ -221,7 +469,7 @@ func isBinary(b []byte) bool {
 func joinLines(b []byte) []byte {
 	out := make([]byte, 0, len(b)+2)
 	out = append(out, '[')
-	for line := range bytes.Lines(b) {
+	for line := range bytes.FieldsFuncSeq(b, func(r rune) bool { return r == '\n' || r == '\x1e' }) {
 		line = bytes.TrimSpace(line)
 		if len(line) == 0 {
 			continue

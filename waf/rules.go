@@ -245,6 +245,15 @@ func newRuleSet(c Config) ruleSet { return ruleSet{counted: map[int]bool{}, deci
 // 901340 has the engine keep a body that no reader is chosen for. The connector chooses one for each.
 func leftOut(id int) bool { return id == 920340 || id == 901340 }
 
+// typeRule refuses types that are not in a list.
+const typeRule = 920420
+
+// bodyRules refuse a head because nobody could read the body that it announces: an unknown type or charset, or a content
+// coding. They have no say where nobody reads it.
+func bodyRules() []int { return []int{200011, typeRule, 920480} }
+
+func aboutBody(id int) bool { return slices.Contains(bodyRules(), id) }
+
 // isEvaluation has the rules that add up what others have found and decide.
 func isEvaluation(id int) bool { return id >= 949000 && id < 950000 || id >= 959000 && id < 960000 }
 
@@ -280,6 +289,7 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 	fmt.Fprintf(&b, "SecAction \"id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
 		"setvar:tx.detection_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d\"\n",
 		c.Paranoia, c.Paranoia, c.Threshold)
+	b.WriteString(allowedTypes())
 	b.WriteString(extra)
 	for _, name := range crsFiles() {
 		if fileNumber(name) == "949" {
@@ -293,11 +303,19 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 		}
 		b.WriteString(rs.take(fileNumber(name), string(text)))
 	}
+	if c.Body == BodyHeaders {
+		rs.loaded = slices.DeleteFunc(rs.loaded, func(r crsRule) bool { return aboutBody(r.id) })
+	}
 	excluded, err := exclusionDirectives(c.Exclude, rs.loaded)
 	if err != nil {
 		return rs, err
 	}
 	b.WriteString(excluded)
+	if c.Body == BodyHeaders {
+		for _, id := range bodyRules() {
+			fmt.Fprintf(&b, "SecRuleRemoveById %d\n", id)
+		}
+	}
 	rs.text = b.String()
 	return rs, nil
 }

@@ -1,0 +1,117 @@
+package acl
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// firstBuffer is what a body gets to begin with. It grows with what has come, not with what Content-Length promises.
+const firstBuffer = 4 << 10
+
+// errNoMemory says that too much of bodies is held already.
+var errNoMemory = errors.New("no memory for the body: too much is held already")
+
+// readBody reads the beginning of a body. It is read once for all rules.
+func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
+	b := &body{free: func() {}}
+	if r.Body == nil || r.Body == http.NoBody {
+		return b
+	}
+	if isStream(r) {
+		b.more = true // all of it
+		return b
+	}
+	if known, ok := r.Body.(interface{ Inspected() ([]byte, bool) }); ok {
+		if beginning, whole := known.Inspected(); whole || len(beginning) >= a.bodyLimit {
+			b.buf, b.more = beginning[:min(len(beginning), a.bodyLimit)], !whole || len(beginning) > a.bodyLimit
+			return b // who has read it replays it
+		}
+	}
+	b.rest = r.Body
+	held := int64(0)
+	b.free = func() { a.opts.free(client, held) }
+	buf := []byte(nil)
+	for {
+		if len(buf) == cap(buf) {
+			size := min(max(2*cap(buf), firstBuffer), a.bodyLimit+1)
+			if !a.opts.hold(client, int64(size)-held) {
+				b.err = &Failure{Reason: "body not read", Status: http.StatusServiceUnavailable, Err: errNoMemory}
+				break
+			}
+			held = int64(size)
+			buf = append(make([]byte, 0, size), buf...)
+		}
+		// One byte over the limit tells a body that ends there from one that goes on.
+		n, err := r.Body.Read(buf[len(buf):min(cap(buf), a.bodyLimit+1)])
+		buf = buf[:len(buf)+n]
+		if len(buf) > a.bodyLimit {
+			b.more = true
+			break
+		}
+		if err == io.EOF { //nolint:errorlint // the plain one only: wrapped, it is an error
+			break
+		}
+		if err != nil {
+			b.err = readFailure(r, err)
+			break
+		}
+	}
+	b.buf = buf
+	return b
+}
+
+// isStream reports bodies that are not to be held back until some of them has come: they may be the client's half of a
+// conversation.
+func isStream(r *http.Request) bool {
+	if r.Header["Upgrade"] != nil {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return false
+	}
+	return media == "application/grpc" || strings.HasPrefix(media, "application/grpc+") || strings.HasPrefix(media, "application/grpc-web")
+}
+
+// A Failure is the error of a request whose body a rule wants and cannot have. It is a refusal in every mode.
+type Failure struct {
+	Reason string
+	Status int
+	Err    error
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return "rules: " + f.Reason + ": " + f.Err.Error() }
+
+// Unwrap is the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// HTTPStatus is the status of the answer: the cause's own if it has one.
+func (f *Failure) HTTPStatus() int { return f.Status }
+
+// StatusClientGone is the status of a Failure whose cause is that the client went away.
+const StatusClientGone = 499
+
+func readFailure(r *http.Request, err error) *Failure {
+	f := &Failure{Reason: "request body could not be read", Status: http.StatusBadRequest, Err: err}
+	var own interface{ HTTPStatus() int }
+	switch {
+	case errors.As(err, &own):
+		if s := own.HTTPStatus(); s >= 400 && s < 600 {
+			f.Status = s
+		}
+	case errors.As(err, new(*http.MaxBytesError)):
+		f.Status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		f.Status = http.StatusRequestTimeout
+	case r.Context().Err() != nil, errors.Is(err, context.Canceled):
+		f.Reason, f.Status = "client went away while sending the body", StatusClientGone
+	}
+	return f
+}

@@ -1,0 +1,170 @@
+package acl
+
+import (
+	"regexp"
+	"strings"
+
+	"gatehouse/waf/gate"
+	"gatehouse/waf/rx"
+)
+
+// detectWork bounds what finding SQL injection and XSS in one request may take, in nanoseconds of a core: as much as the
+// rule engine has for the whole request. What is left over when that is used up is taken for an attack.
+const detectWork = 40_000_000
+
+// A match is a compiled Match.
+type match struct {
+	transforms []transform
+	last       string // the name of the last of them
+	texts      []textTest
+	regexps    [][]*regexp.Regexp // of each list, one must match
+	sqli       sensitivity
+	xss        bool
+	sizes      []sizeTest
+}
+
+type sensitivity byte
+
+const (
+	noSQLi sensitivity = iota
+	lowSQLi
+	highSQLi
+)
+
+// A textTest is true of values that one of the texts stands in, as constraint says.
+type textTest struct {
+	constraint constraint
+	texts      []string
+}
+
+type constraint byte
+
+const (
+	exactly constraint = iota
+	startsWith
+	endsWith
+	contains
+	containsWord
+)
+
+// value reports whether s has all that m says.
+func (m *match) value(v *view, s string) bool {
+	for _, t := range m.transforms {
+		s = t(s)
+	}
+	for i := range m.texts {
+		if !m.texts[i].of(s) {
+			return false
+		}
+	}
+	for _, size := range m.sizes {
+		if !size.of(int64(len(s))) {
+			return false
+		}
+	}
+	for _, list := range m.regexps {
+		if !anyRegexp(list, s) {
+			return false
+		}
+	}
+	if m.sqli != noSQLi && !v.isSQLi(s, m.sqli) {
+		return false
+	}
+	return !m.xss || v.isXSS(s)
+}
+
+func anyRegexp(list []*regexp.Regexp, s string) bool {
+	for _, re := range list {
+		if re.MatchString(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *textTest) of(s string) bool {
+	for _, text := range t.texts {
+		found := false
+		switch t.constraint {
+		case exactly:
+			found = s == text
+		case startsWith:
+			found = strings.HasPrefix(s, text)
+		case endsWith:
+			found = strings.HasSuffix(s, text)
+		case contains:
+			found = strings.Contains(s, text)
+		case containsWord:
+			found = hasWord(s, text)
+		}
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// hasWord reports whether word stands in s with no letter, digit or underscore on either side: CONTAINS_WORD of AWS WAF.
+func hasWord(s, word string) bool {
+	if word == "" {
+		return false
+	}
+	for from := 0; ; {
+		i := strings.Index(s[from:], word)
+		if i < 0 {
+			return false
+		}
+		begin, end := from+i, from+i+len(word)
+		if (begin == 0 || !isWordByte(s[begin-1])) && (end == len(s) || !isWordByte(s[end])) {
+			return true
+		}
+		from = begin + 1
+	}
+}
+
+func isWordByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
+}
+
+// likeSQL is what "high" finds beside libinjection: phrases that queries are made of, whatever stands around them.
+var likeSQL = regexp.MustCompile(`(?i)\b(?:union\b[\s(/*]+(?:all\b[\s(/*]+|distinct\b[\s(/*]+)?select|select\b.{1,80}\bfrom|insert\s+into\b|delete\s+from|update\b.{1,40}\bset\b|drop\s+(?:table|database|view|schema)|(?:sleep|benchmark|pg_sleep|waitfor\s+delay|extractvalue|updatexml|load_file)\s*\(?|information_schema\b|xp_cmdshell\b)|['"]\s*(?:or|and)\b|\b(?:or|and)\b\s+['"(]?\w+['")]?\s*(?:=|<|>|like\b|is\b)|['"]\s*(?:--|#|;)`)
+
+func (v *view) isSQLi(s string, level sensitivity) bool {
+	found, _ := gate.DetectSQLi(s, v.work())
+	return found || v.meter.Exhausted() || level == highSQLi && likeSQL.MatchString(s)
+}
+
+func (v *view) isXSS(s string) bool {
+	return gate.DetectXSS(s, v.work()) || v.meter.Exhausted()
+}
+
+// work is the meter of what is found out about the request.
+func (v *view) work() *rx.Meter {
+	if v.meter == nil {
+		v.meter = rx.NewMeter(detectWork)
+	}
+	return v.meter
+}
+
+// A sizeTest compares a number of bytes.
+type sizeTest struct {
+	op    string
+	bytes int64
+}
+
+func (t sizeTest) of(n int64) bool {
+	switch t.op {
+	case "=":
+		return n == t.bytes
+	case "!=":
+		return n != t.bytes
+	case "<":
+		return n < t.bytes
+	case "<=":
+		return n <= t.bytes
+	case ">":
+		return n > t.bytes
+	default:
+		return n >= t.bytes
+	}
+}

@@ -98,6 +98,7 @@ func (c *Config) checkSections(d *decoder) {
 	c.checkTokens(d)
 	c.checkWAF(d)
 	d.section("waf_budget", c.WAFBudget)
+	c.checkACL(d)
 	for name, limit := range c.Limits {
 		d.section("limits."+name, limit)
 	}

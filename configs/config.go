@@ -16,6 +16,8 @@ import (
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
+	"gatehouse/waf/acl"
+	"gatehouse/waf/ipset"
 )
 
 // Config is one configuration file as it takes effect: references resolved, defaults and the
@@ -39,6 +41,12 @@ type Config struct {
 	WAF waf.Config `yaml:"waf"`
 	// WAFBudget bounds what the engines of all routes do together, and for each client.
 	WAFBudget waf.BudgetConfig `yaml:"waf_budget"`
+	// ACL is rules of your own, as the web ACLs of AWS WAF have them: who is blocked, allowed, counted.
+	ACL acl.Config `yaml:"acl"`
+	// IPSets are sets of addresses, which rules name: a list, or a mapping.
+	IPSets map[string]ipset.SetConfig `yaml:"ip_sets"`
+	// Geo says where addresses are looked up whose country or autonomous system a rule asks for.
+	Geo ipset.GeoConfig `yaml:"geo"`
 	// Limits are the rate limits that routes name.
 	Limits map[string]ratelimit.Config `yaml:"limits"`
 	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required unless no route
@@ -130,6 +138,8 @@ type Route struct {
 	Limit Names `yaml:"limit"`
 	// WAF is a mode or a mapping, merged over the one at the top. After Load it is the whole of it.
 	WAF *waf.Config `yaml:"waf"`
+	// ACL is rules for this route, beside those at the top: a mode or a mapping.
+	ACL acl.RouteConfig `yaml:"acl"`
 	// Headers is a preset or a mapping, merged over the one at the top. After Load it is the whole of it.
 	Headers *headers.SecurityConfig `yaml:"headers"`
 	// Assertion is merged over the one at the top. After Load it is the whole of what a route can say.

@@ -13,6 +13,8 @@ import (
 	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
+	"gatehouse/waf/acl"
+	"gatehouse/waf/ipset"
 )
 
 // A source is a file's text and where each value of the configuration stands in it.
@@ -112,6 +114,21 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 		return
 	case *waf.Groups:
 		d.groups(n, target, path)
+		return
+	case *acl.RouteConfig:
+		d.short(n, reflect.ValueOf(target).Elem(), path, "mode")
+		return
+	case *acl.Texts:
+		*target = d.aclTexts(n, path)
+		return
+	case *acl.Match:
+		d.texted(n, reflect.ValueOf(target).Elem(), path, "is")
+		return
+	case *acl.Source:
+		d.texted(n, reflect.ValueOf(target).Elem(), path, "in")
+		return
+	case *ipset.SetConfig:
+		d.texted(n, reflect.ValueOf(target).Elem(), path, "addresses")
 		return
 	case *awslog.Config:
 		d.short(n, reflect.ValueOf(target).Elem(), path, "format")
@@ -258,7 +275,7 @@ func (d *decoder) unknownKey(p pair, path string, keys []string) {
 	at := join(path, p.key)
 	d.src.places[at] = place{p.pos, at}
 	switch p.key {
-	case "cache", "cors", "fleet", "ipset":
+	case "cache", "cors", "fleet":
 		d.report(p.pos, at, fmt.Sprintf("%s is not available in this version (keys here: %s)", p.key, listed(keys)))
 		return
 	}

@@ -172,6 +172,12 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&c.Fleet.CA)
 	}
 	f(&c.Events.WAFLog.File)
+	f(&c.Geo.Country)
+	f(&c.Geo.ASN)
+	for name, set := range c.IPSets {
+		f(&set.File)
+		c.IPSets[name] = set
+	}
 	for i := range c.Assertion.Keys {
 		f(&c.Assertion.Keys[i])
 	}

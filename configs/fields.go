@@ -112,5 +112,5 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"serve", "refuse"}
 		}
 	}
-	return nil
+	return acceptedByACL(t, key)
 }

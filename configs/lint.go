@@ -34,6 +34,7 @@ func lint(c *Config, d *decoder) Problems {
 		}
 	}
 	lintUnused(c, say)
+	c.lintACL(say)
 	lintTokens(c, d, say)
 	for i := range c.Routes {
 		lintRoute(c, i, d, say)

@@ -17,6 +17,7 @@ import (
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/waf"
+	"gatehouse/waf/acl"
 )
 
 func TestSchemaIsThatOfTheStructs(t *testing.T) {
@@ -128,7 +129,7 @@ func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
 		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{},
-		&certs.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
+		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
 	} {
 		v := reflect.ValueOf(section).Elem()
 		for key, i := range fieldNames(v.Type()) {

@@ -20,6 +20,8 @@ import (
 	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
+	"gatehouse/waf/acl"
+	"gatehouse/waf/ipset"
 )
 
 // The JSON Schema of the file is generated from the structs that Load fills: names and types by
@@ -137,6 +139,12 @@ func required(t reflect.Type) []string {
 		return []string{"cert", "key"}
 	case "authn.CognitoConfig":
 		return []string{"user_pool", "domain", "client_id"}
+	case "acl.Rule":
+		return []string{"name", "action"}
+	case "acl.Body":
+		return []string{"content"}
+	case "acl.Source":
+		return []string{"in"}
 	case "authn.TokenIssuerConfig":
 		return []string{"issuer"}
 	case "authn.ClaimConfig":
@@ -207,6 +215,12 @@ func (g *generator) schema(t reflect.Type) object {
 			object{{"type", "array"}, {"items", names}},
 			object{{"type", "object"}, {"additionalProperties", false}, {"properties", actions}},
 		}}}
+	case acl.RouteConfig:
+		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
+	case acl.Texts:
+		return g.ref("textsOrNumbers", textsOrNumbers)
+	case acl.Match, acl.Source, ipset.SetConfig:
+		return object{{"anyOf", []any{g.ref("textsOrNumbers", textsOrNumbers), g.section(t)}}}
 	case awslog.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "format")}}), g.section(t)}}}
 	case headers.SecurityConfig:
@@ -247,6 +261,11 @@ func described(doc string, s object, key string) member {
 func textOrTexts() object {
 	text := object{{"type", "string"}}
 	return object{{"anyOf", []any{text, object{{"type", "array"}, {"items", text}, {"minItems", 1}}}}}
+}
+
+func textsOrNumbers() object {
+	text := object{{"type", []string{"string", "integer"}}}
+	return object{{"anyOf", []any{text, object{{"type", "array"}, {"items", text}}}}}
 }
 
 func (g *generator) match() object {
@@ -300,7 +319,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../proxy/certs", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/ipset", "../proxy/certs", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -41,6 +41,7 @@ type Event struct {
 	Subject string // who, once authenticated
 	Session string
 
+	Rules    RulesRecord
 	WAF      WAFRecord
 	Limit    LimitRecord
 	Upstream UpstreamRecord
@@ -57,6 +58,23 @@ type Event struct {
 
 // A Verdict is what one guard decided.
 type Verdict struct{ Guard, Verdict string }
+
+// A RulesRecord is what the rules of the file made of the request.
+type RulesRecord struct {
+	Mode     string // "block", "count"; "" if there are none
+	Rule     string // that decided
+	Action   string // "allow", "block", "challenge"; "" if the WAF refused the request between them
+	Status   int    // of an answer that the rule says
+	Matched  []RuleMatch
+	Labels   []string
+	Inserted []RuleHeader
+}
+
+// A RuleMatch is a rule that matched and did not decide.
+type RuleMatch struct{ Rule, Action string }
+
+// A RuleHeader is a header that a rule gave the upstream.
+type RuleHeader struct{ Name, Value string }
 
 // A WAFRecord is what the WAF found.
 type WAFRecord struct {

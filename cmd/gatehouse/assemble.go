@@ -26,6 +26,8 @@ import (
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
 	"gatehouse/waf"
+	"gatehouse/waf/acl"
+	"gatehouse/waf/ipset"
 )
 
 // keysPrefix is where the assertion's public keys are on every host.
@@ -64,6 +66,7 @@ type parts struct {
 	assertions shelf[*headers.Assertion]
 	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
+	geo        shelf[*ipset.Geo]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
 	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
@@ -77,7 +80,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, patterns: &waf.Patterns{},
+		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -92,6 +95,7 @@ func (p *parts) release() {
 	p.assertions.release()
 	p.sharedKeys.release()
 	p.poolAPIs.release()
+	p.geo.release()
 }
 
 // An assembler builds one generation. This file is the only one that knows every package, and the order
@@ -108,6 +112,7 @@ type assembler struct {
 	shared    headers.SharedKeys // the assertion's keys, where they are those of a fleet; else nil
 	strip     func(http.Header)
 	security  *headers.Security // of answers that are Gatehouse's own
+	resources acl.Resources     // what rules name
 	routes    []proxy.Route
 }
 
@@ -129,6 +134,9 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	}
 	if a.security, err = headers.NewSecurity(cfg.Headers); err != nil {
 		return nil, a.collect(nil, at("headers", err))
+	}
+	if err := a.takeResources(); err != nil {
+		return nil, a.collect(nil, err)
 	}
 	var problems configs.Problems
 	for i := range cfg.Routes {
@@ -213,7 +221,7 @@ func (a *assembler) options() proxy.Options {
 	opts := proxy.Options{
 		Observe:        a.observer.request,
 		TrustedProxies: a.cfg.TrustedPrefixes(),
-		StripHeaders:   a.strip,
+		StripHeaders:   a.stripped(),
 		Violation:      wire.Violation,
 		Response:       a.security.Apply,
 		ResponseLines:  a.security.Lines,
@@ -392,9 +400,9 @@ func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler
 			byAddress = append(byAddress, guard)
 		}
 	}
-	inspect, err := a.inspect(a.wafOf(rt))
+	inspect, err := a.inspection(place, a.wafOf(rt), rt.ACL, true)
 	if err != nil {
-		return nil, at(place+".waf", err)
+		return nil, err
 	}
 	return slices.Concat(byAddress, inspect, a.gate(rt), byIdentity), nil
 }
@@ -462,6 +470,7 @@ func recordWAF(cfg waf.Config) func(context.Context, waf.Result) {
 		event := proxy.EventFrom(ctx)
 		verdict := wafVerdict(r)
 		if !r.Answer {
+			acl.AddLabels(ctx, wafLabels(r)...)
 			event.WAF = wafRecord(engine, r)
 			event.Note("waf", verdict)
 			return

@@ -22,6 +22,7 @@ import (
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
 	"gatehouse/proxy/wire"
+	"gatehouse/waf/acl"
 )
 
 // An observer turns what happens into JSON lines and metrics. It is the only thing that writes either, so
@@ -48,6 +49,7 @@ type metrics struct {
 	duration    *prometheus.HistogramVec
 	received    *prometheus.CounterVec
 	sent        *prometheus.CounterVec
+	rules       *prometheus.CounterVec
 	waf         *prometheus.CounterVec
 	wafAnswers  *prometheus.CounterVec
 	wafRules    *prometheus.CounterVec
@@ -109,6 +111,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		duration:    seconds("request_duration_seconds", "From the request's arrival to the end of its answer.", "route"),
 		received:    counter("received_bytes_total", "Bytes of request bodies.", "route"),
 		sent:        counter("sent_bytes_total", "Bytes of response bodies.", "route"),
+		rules:       counter("rule_matches_total", "Matches of the rules of the file.", "rule", "action"),
 		waf:         counter("waf_requests_total", "Requests that the WAF inspected.", "route", "verdict"),
 		wafAnswers:  counter("waf_responses_total", "Answers that the WAF inspected.", "route", "verdict"),
 		wafRules:    counter("waf_rule_matches_total", "Matches of WAF rules.", "rule"),
@@ -129,7 +132,7 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 	}
 	registry.MustRegister(
-		m.requests, m.denied, m.duration, m.received, m.sent, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
+		m.requests, m.denied, m.duration, m.received, m.sent, m.rules, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
 		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.fleet, m.fleetEvents,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -144,15 +147,16 @@ func (o *observer) handler() http.Handler {
 // request writes the record of one request and counts it.
 func (o *observer) request(e *proxy.Event) {
 	o.count(e)
-	if e.Denied != nil || len(e.WAF.Matches) > 0 {
+	ruled := hasRules(&e.Rules)
+	if e.Denied != nil || len(e.WAF.Matches) > 0 || ruled {
 		o.samples.Add(sampleOf(e))
 	}
-	if len(e.WAF.Matches) > 0 && o.wafLog.On() {
-		if r := awsRequest(e); len(r.Matches) > 0 {
+	if (len(e.WAF.Matches) > 0 || ruled) && o.wafLog.On() {
+		if r := awsRequest(e); len(r.Matches) > 0 || ruled {
 			o.failed("WAF log", o.wafLog.Write(r))
 		}
 	}
-	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && e.Status < http.StatusInternalServerError {
+	if o.quiet.Load() && e.Denied == nil && len(e.WAF.Rules) == 0 && !ruled && e.Status < http.StatusInternalServerError {
 		return
 	}
 	o.log.LogAttrs(context.Background(), slog.LevelInfo, "request", eventAttrs(e)...)
@@ -234,6 +238,9 @@ func eventAttrs(e *proxy.Event) []slog.Attr {
 	if v := e.Verdicts(); len(v) > 0 {
 		attrs = append(attrs, verdictAttr(v))
 	}
+	if hasRules(&e.Rules) {
+		attrs = append(attrs, rulesAttr(&e.Rules))
+	}
 	if e.WAF.Verdict != "" {
 		attrs = append(attrs, wafAttr(&e.WAF))
 	}
@@ -271,6 +278,39 @@ func verdictAttr(verdicts []proxy.Verdict) slog.Attr {
 		group[i].Value = slog.StringValue(group[i].Value.String() + ", " + v.Verdict)
 	}
 	return slog.Attr{Key: "guards", Value: slog.GroupValue(group...)}
+}
+
+// hasRules reports whether a rule of the file matched.
+func hasRules(r *proxy.RulesRecord) bool {
+	return len(r.Matched)+len(r.Labels) > 0 || r.Rule != "" && (r.Rule != acl.DefaultRule || r.Action != acl.ActionAllow)
+}
+
+func rulesAttr(r *proxy.RulesRecord) slog.Attr {
+	group := []slog.Attr{slog.String("mode", r.Mode)}
+	if r.Rule != "" {
+		group = append(group, slog.String("rule", r.Rule), slog.String("action", r.Action))
+	}
+	if r.Status != 0 {
+		group = append(group, slog.Int("status", r.Status))
+	}
+	if len(r.Matched) > 0 {
+		matched := make([]map[string]string, len(r.Matched))
+		for i, m := range r.Matched {
+			matched[i] = map[string]string{"rule": m.Rule, "action": m.Action}
+		}
+		group = append(group, slog.Any("matched", matched))
+	}
+	if len(r.Labels) > 0 {
+		group = append(group, slog.Any("labels", r.Labels))
+	}
+	if len(r.Inserted) > 0 {
+		inserted := make([]string, len(r.Inserted))
+		for i, h := range r.Inserted {
+			inserted[i] = h.Name
+		}
+		group = append(group, slog.Any("inserted", inserted))
+	}
+	return slog.Attr{Key: "rules", Value: slog.GroupValue(group...)}
 }
 
 func wafAttr(w *proxy.WAFRecord) slog.Attr {
@@ -393,6 +433,9 @@ func (o *observer) providers(ready map[string]bool) {
 
 // limit counts a decision of a limit. A request may meet several, of which its record has the last.
 func (o *observer) limit(name, verdict string) { o.metrics.limits.WithLabelValues(name, verdict).Inc() }
+
+// rule counts a match of a rule of the file.
+func (o *observer) rule(name, action string) { o.metrics.rules.WithLabelValues(name, action).Inc() }
 
 // login records what the login flow did that no request's own record says.
 func (o *observer) login(event string, err error) {

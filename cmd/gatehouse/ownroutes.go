@@ -12,6 +12,7 @@ import (
 	"gatehouse/configs"
 	"gatehouse/proxy"
 	"gatehouse/proxy/ratelimit"
+	"gatehouse/waf/acl"
 )
 
 // ownPrefix begins the names, in events, of routes that Gatehouse answers itself.
@@ -54,7 +55,7 @@ func (a *assembler) ownRoutes() error {
 }
 
 // endpointGuards returns the guards of the endpoint at a path. Those that take what a provider says, the callback
-// and the two that hear of sign-outs, are not inspected. What a provider says looks like an
+// and the two that hear of sign-outs, are not inspected by the rule groups. What a provider says looks like an
 // attack now and then, and nobody could sign in or out: iss is an address (RFC 9207; rules 931100, 931130 and
 // 934110), codes and tokens are noise, and descriptions of errors are prose. The endpoints read a few
 // parameters of bounded length, verify, compare, escape or hand them back to the provider, and send nothing
@@ -71,7 +72,11 @@ func (a *assembler) endpointGuards() (func(path string) []func(http.Handler) htt
 		}
 		limits[name] = limit
 	}
-	inspect, err := a.inspect(a.cfg.WAF)
+	inspect, err := a.inspection("", a.cfg.WAF, acl.RouteConfig{}, true)
+	if err != nil {
+		return nil, err
+	}
+	rules, err := a.inspection("", a.cfg.WAF, acl.RouteConfig{}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +92,7 @@ func (a *assembler) endpointGuards() (func(path string) []func(http.Handler) htt
 		case path == authn.BackchannelPath:
 			return guards("logout tokens")
 		case a.logins.FromProvider(path):
-			return guards("sign-in endpoints")
+			return guards("sign-in endpoints", rules...)
 		}
 		return guards("sign-in endpoints", inspect...)
 	}, nil

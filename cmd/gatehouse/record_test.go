@@ -37,6 +37,10 @@ func fullEvent() *proxy.Event {
 				{RuleID: 942100, Message: "SQL", Variable: "ARGS_GET", Key: "q", Severity: 5, Counted: true},
 			},
 		},
+		Rules: proxy.RulesRecord{
+			Mode: "block", Rule: "probes", Action: "block", Status: 429, Matched: []proxy.RuleMatch{{Rule: "mark", Action: "count"}},
+			Labels: []string{"gatehouse:rule:probe"}, Inserted: []proxy.RuleHeader{{Name: "X-Amzn-Waf-Mark", Value: "1"}},
+		},
 		Limit: proxy.LimitRecord{Name: "api", Verdict: "pass"},
 		Upstream: proxy.UpstreamRecord{
 			Name: "u", Address: "http://10.0.0.2:80", Connect: time.Millisecond, TTFB: 2 * time.Millisecond, Attempts: 2,

@@ -22,6 +22,15 @@ func sampleOf(e *proxy.Event) tuning.Record {
 			rec.Guards[a.Key] = a.Value.String()
 		}
 	}
+	if r := &e.Rules; hasRules(r) {
+		rec.Rules = &tuning.Rules{Mode: r.Mode, Rule: r.Rule, Action: r.Action, Status: r.Status, Labels: r.Labels}
+		for _, m := range r.Matched {
+			rec.Rules.Matched = append(rec.Rules.Matched, tuning.RuleMatch(m))
+		}
+		for _, h := range r.Inserted {
+			rec.Rules.Inserted = append(rec.Rules.Inserted, h.Name)
+		}
+	}
 	if w := &e.WAF; w.Verdict != "" {
 		rec.WAF = &tuning.WAF{
 			Mode: w.Mode, Verdict: w.Verdict, Score: w.Score, Threshold: w.Threshold, Paranoia: w.Paranoia,
@@ -77,6 +86,15 @@ func awsRequest(e *proxy.Event) *awslog.Request {
 		Time: e.Start, ID: e.ID, Client: address(e.ClientIP), Scheme: e.Scheme, Proto: e.Proto, Method: e.Method, Host: e.Host,
 		Path: e.Path, Agent: e.UserAgent, BodySize: e.BytesIn, Refused: e.WAF.Verdict == "block", WouldRefuse: e.WAF.Verdict == "count",
 		Cause: e.WAF.Cause, Threshold: e.WAF.Threshold, Paranoia: e.WAF.Paranoia,
+	}
+	if rules := &e.Rules; hasRules(rules) {
+		r.Rule, r.Action, r.Status, r.Labels = rules.Rule, rules.Action, rules.Status, rules.Labels
+		for _, m := range rules.Matched {
+			r.Counted = append(r.Counted, awslog.Counted(m))
+		}
+		for _, h := range rules.Inserted {
+			r.Inserted = append(r.Inserted, awslog.Header(h))
+		}
 	}
 	for _, m := range e.WAF.Matches {
 		if waf.ReadsAnswers(m.RuleID) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gatehouse/internal/tuning"
+	"gatehouse/waf/acl"
 )
 
 // whyCommand says what happened to one request.
@@ -55,6 +56,9 @@ func writeWhy(w io.Writer, rec *tuning.Record) {
 	if guards := guardsOf(rec); guards != "" {
 		fmt.Fprintf(w, "On its way: %s\n", guards)
 	}
+	if rec.Rules != nil {
+		writeRules(w, rec.Rules)
+	}
 	if rec.WAF != nil {
 		writeMatches(w, rec)
 	}
@@ -66,6 +70,9 @@ func decision(rec *tuning.Record) string {
 	case tuning.NoGuard:
 		if rec.Status >= 500 {
 			return "Gatehouse let it through. The answer is the application's."
+		}
+		if r := rec.Rules; r != nil && r.Action == "allow" && r.Rule != acl.DefaultRule {
+			return fmt.Sprintf("Gatehouse let it through: the rule %q allows it, and what comes after that rule did not look at it.", plain(r.Rule))
 		}
 		if rec.Said() == tuning.Counts {
 			return "Gatehouse let it through. In block mode the WAF would have refused it."
@@ -84,10 +91,26 @@ func decision(rec *tuning.Record) string {
 		return loginDecision(rec)
 	case tuning.Upstream:
 		return fmt.Sprintf("The upstream gave no answer: %s.", plain(rec.Guards["upstream"]))
+	case tuning.ByRules:
+		return rulesDecision(rec)
 	case tuning.ByWAF:
 		return wafDecision(rec)
 	default:
 		return "Gatehouse could not serve it."
+	}
+}
+
+// rulesDecision says which rule of the file decided.
+func rulesDecision(rec *tuning.Record) string {
+	switch r := rec.Rules; {
+	case r == nil || r.Rule == "":
+		return "It could not be evaluated by the rules of the file (acl)."
+	case r.Rule == acl.DefaultRule:
+		return "No rule of the file allows it, and the default is to block (acl.default)."
+	case r.Action == "challenge":
+		return fmt.Sprintf("The rule %q asked the client for a proof of work (acl.rules).", plain(r.Rule))
+	default:
+		return fmt.Sprintf("The rule %q of the file refused it (acl.rules).", plain(r.Rule))
 	}
 }
 
@@ -120,12 +143,29 @@ func wafDecision(rec *tuning.Record) string {
 // guardsOf lists what the guards said, in the order of the way.
 func guardsOf(rec *tuning.Record) string {
 	var list []string
-	for _, name := range []string{"admission", "limit", "waf", "login", "upstream", "waf_response", "cookie"} {
+	for _, name := range []string{"admission", "limit", "rules", "waf", "login", "upstream", "waf_response", "cookie"} {
 		if said := rec.Guards[name]; said != "" {
 			list = append(list, name+" "+plain(said))
 		}
 	}
 	return strings.Join(list, " · ")
+}
+
+// writeRules prints what rules of the file found beside the decision.
+func writeRules(w io.Writer, r *tuning.Rules) {
+	for _, m := range r.Matched {
+		would := "counted it"
+		if m.Action != acl.ActionCount {
+			would = fmt.Sprintf("counted it, and says %s", plain(m.Action))
+		}
+		fmt.Fprintf(w, "The rule %q %s.\n", plain(m.Rule), would)
+	}
+	if len(r.Labels) > 0 {
+		fmt.Fprintf(w, "Labels: %s\n", plain(strings.Join(r.Labels, " ")))
+	}
+	if len(r.Inserted) > 0 {
+		fmt.Fprintf(w, "The upstream got: %s\n", plain(strings.Join(r.Inserted, " ")))
+	}
 }
 
 func writeMatches(w io.Writer, rec *tuning.Record) {

@@ -20,7 +20,21 @@ type Request struct {
 	WouldRefuse                bool // one would have, in block mode
 	Cause, Threshold, Paranoia int  // Cause is the rule that refused, or ScoreRule
 	Matches                    []Match
+
+	// What the rules of the file made of it: the one that decided with its action and the status of its answer, those that
+	// matched beside it, and what they put on the request.
+	Rule, Action string
+	Status       int
+	Counted      []Counted
+	Labels       []string
+	Inserted     []Header
 }
+
+// Counted is a rule that matched and did not decide.
+type Counted struct{ Rule, Action string }
+
+// Header is a header that the upstream got.
+type Header struct{ Name, Value string }
 
 // ScoreRule is the Cause of a request that its score refused.
 const ScoreRule = 949110
@@ -130,8 +144,39 @@ func (c Config) record(r *Request) record {
 		out.TerminatingRuleID, out.TerminatingRuleType, out.Action = groupOf(m.Rule), "MANAGED_RULE_GROUP", "BLOCK"
 		out.TerminatingRuleMatchDetails = r.details(m)
 	}
+	out.addFileRules(r)
 	out.addRules(r, terminating)
 	return out
+}
+
+// addFileRules tells what the rules of the file made of the request.
+func (rec *record) addFileRules(r *Request) {
+	if r.Rule != "" && r.Rule != rec.TerminatingRuleID {
+		rec.TerminatingRuleID, rec.TerminatingRuleType = r.Rule, "REGULAR"
+	}
+	if r.Action != "" {
+		rec.Action = strings.ToUpper(r.Action)
+	}
+	if r.Status != 0 {
+		rec.ResponseCodeSent = &r.Status
+	}
+	for _, m := range r.Counted {
+		rule := groupRule{RuleID: m.Rule, Action: "COUNT", RuleMatchDetails: []matchDetail{}}
+		if action := strings.ToUpper(m.Action); action == "CHALLENGE" {
+			rule.Action = action
+		} else if action != "COUNT" {
+			rule.OverriddenAction = action
+		}
+		rec.NonTerminatingMatchingRules = append(rec.NonTerminatingMatchingRules, rule)
+	}
+	for _, h := range r.Inserted {
+		rec.RequestHeadersInserted = append(rec.RequestHeadersInserted, header(h))
+	}
+	for _, name := range r.Labels {
+		if len(rec.Labels) < maxLabels {
+			rec.Labels = append(rec.Labels, label{name})
+		}
+	}
 }
 
 // addRules lists the rules that matched by their groups.
@@ -151,8 +196,8 @@ func (rec *record) addRules(r *Request, terminating int) {
 			}
 			group.NonTerminatingMatchingRules = append(group.NonTerminatingMatchingRules, rule)
 		}
-		if !seen[id] && len(rec.Labels) < maxLabels {
-			rec.Labels = append(rec.Labels, label{"gatehouse:waf:" + name + ":" + id})
+		if !seen[id] && len(rec.Labels) < maxLabels && !slices.Contains(rec.Labels, label{LabelOf(m.Rule)}) {
+			rec.Labels = append(rec.Labels, label{LabelOf(m.Rule)})
 		}
 		seen[id] = true
 	}
@@ -229,6 +274,9 @@ func kindOf(rule int) string {
 	}
 	return ""
 }
+
+// LabelOf is the label that a match of a rule of the engine puts on a request.
+func LabelOf(rule int) string { return "gatehouse:waf:" + groupOf(rule) + ":" + strconv.Itoa(rule) }
 
 // groupOf is the group of a rule as the configuration names them, by its id.
 func groupOf(rule int) string {

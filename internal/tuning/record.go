@@ -30,9 +30,27 @@ type Record struct {
 	Path       string            `json:"path,omitempty"`
 	Status     int               `json:"status"`
 	Guards     map[string]string `json:"guards,omitempty"`
+	Rules      *Rules            `json:"rules,omitempty"`
 	WAF        *WAF              `json:"waf,omitempty"`
 	Limit      *Limit            `json:"limit,omitempty"`
 	Denied     string            `json:"denied,omitempty"`
+}
+
+// Rules is what the rules of the file made of the request.
+type Rules struct {
+	Mode     string      `json:"mode"`
+	Rule     string      `json:"rule,omitempty"` // that decided
+	Action   string      `json:"action,omitempty"`
+	Status   int         `json:"status,omitempty"` // of an answer that the rule says
+	Matched  []RuleMatch `json:"matched,omitempty"`
+	Labels   []string    `json:"labels,omitempty"`
+	Inserted []string    `json:"inserted,omitempty"` // names of headers
+}
+
+// A RuleMatch is a rule that matched and did not decide.
+type RuleMatch struct {
+	Rule   string `json:"rule"`
+	Action string `json:"action"`
 }
 
 // WAF is what the WAF found, and what it was told to look for.
@@ -99,6 +117,8 @@ const (
 	maxLine = 1 << 20
 	// maxScore bounds the numbers of a record, so that no sum of them runs over.
 	maxScore = 1 << 20
+	// maxRuled bounds what rules of the file say of one request: as many as there may be.
+	maxRuled = 1000
 	// defaultThreshold is that of records that do not say theirs.
 	defaultThreshold = 5
 )
@@ -192,6 +212,9 @@ func Parse(line []byte) (*Record, error) {
 func (rec *Record) validate() error {
 	if rec.ID == "" {
 		return errors.New("id: want one")
+	}
+	if r := rec.Rules; r != nil && max(len(r.Matched), len(r.Labels), len(r.Inserted)) > maxRuled {
+		return fmt.Errorf("rules: want lists of at most %d", maxRuled)
 	}
 	if rec.WAF == nil {
 		return nil

@@ -12,6 +12,7 @@ type Guard string
 const (
 	Admission Guard = "admission"
 	ByLimit   Guard = "limit"
+	ByRules   Guard = "rules" // those of the file
 	ByWAF     Guard = "waf"
 	ByLogin   Guard = "login"
 	Upstream  Guard = "upstream"
@@ -37,6 +38,8 @@ func (rec *Record) Decider() Guard {
 		return ByTable
 	case rec.Guards["admission"] != "":
 		return Admission
+	case rec.Rules != nil && (rec.Rules.Action == "block" || rec.Rules.Action == "challenge"), strings.HasPrefix(rec.Denied, "rules: "):
+		return ByRules
 	case rec.Said() == Refuses, rec.Unread() != "", strings.HasPrefix(rec.Denied, "waf: "):
 		return ByWAF
 	case said("limit", "block"):

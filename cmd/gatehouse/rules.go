@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gatehouse/configs"
+	"gatehouse/internal/awslog"
+	"gatehouse/proxy"
+	"gatehouse/waf"
+	"gatehouse/waf/acl"
+	"gatehouse/waf/ipset"
+)
+
+// takeResources reads the sets and databases that rules name.
+func (a *assembler) takeResources() error {
+	a.resources.Addresses = map[string]*ipset.Set{}
+	for _, name := range slices.Sorted(maps.Keys(a.cfg.IPSets)) {
+		set, err := readSet(a.cfg.IPSets[name])
+		if err != nil {
+			return at("ip_sets."+name, err)
+		}
+		a.resources.Addresses[name] = set
+	}
+	if a.cfg.Geo == (ipset.GeoConfig{}) {
+		return nil
+	}
+	geo, err := a.parts.geo.take(fileStamp(a.cfg.Geo.Country)+fileStamp(a.cfg.Geo.ASN), a.prev.geo, func() (*ipset.Geo, error) {
+		return readGeo(a.cfg.Geo)
+	}, nil)
+	a.resources.Geo, a.resources.Countries, a.resources.Systems = geo, geo.HasCountries(), geo.HasSystems()
+	return err
+}
+
+// The most that is read of a file of addresses, and of a database.
+const (
+	maxSetFile = 64 << 20
+	maxGeoFile = 1 << 30
+)
+
+func readSet(cfg ipset.SetConfig) (*ipset.Set, error) {
+	if cfg.File == "" {
+		return ipset.New(cfg.Addresses)
+	}
+	content, err := readRegular(cfg.File, maxSetFile)
+	if err != nil {
+		return nil, err
+	}
+	set, err := ipset.Parse(content, cfg.Addresses...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cfg.File, err)
+	}
+	return set, nil
+}
+
+func readGeo(cfg ipset.GeoConfig) (*ipset.Geo, error) {
+	var databases [2][]byte
+	for i, name := range []string{cfg.Country, cfg.ASN} {
+		if name == "" {
+			continue
+		}
+		content, err := readRegular(name, maxGeoFile)
+		if err != nil {
+			return nil, at([]string{"geo.country", "geo.asn"}[i], err)
+		}
+		databases[i] = content
+	}
+	geo, err := ipset.NewGeo(databases[0], databases[1])
+	if err != nil {
+		return nil, at("geo", err)
+	}
+	return geo, nil
+}
+
+// readRegular reads a file that is one: a pipe would never end.
+func readRegular(name string, limit int64) ([]byte, error) {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", name)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%s: want at most %d bytes, got %d", name, limit, info.Size())
+	}
+	return os.ReadFile(name)
+}
+
+// fileStamp changes when a file does. Databases are too large to be read for each reload.
+func fileStamp(name string) string {
+	info, err := os.Stat(name)
+	if err != nil {
+		return name + " missing\n"
+	}
+	return fmt.Sprintf("%s %d %s\n", name, info.Size(), info.ModTime())
+}
+
+// inspection returns the guard that evaluates the rules at the top and those of own, and has the rule groups of cfg inspect
+// the request where the rules say; none where nothing is to be done. groups says whether the groups run.
+func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig, groups bool) ([]func(http.Handler) http.Handler, error) {
+	var inspect []func(http.Handler) http.Handler
+	if groups {
+		var err error
+		if inspect, err = a.inspect(cfg); err != nil {
+			return nil, at(strings.TrimPrefix(place+".waf", "."), err)
+		}
+	}
+	if own.Mode == "" && a.cfg.ACL.Mode == "" && cfg.Mode == waf.ModeCount {
+		own.Mode = acl.ModeCount
+	}
+	opts := acl.Options{Deny: proxy.Deny, ClientIP: proxy.ClientIP, OnDecision: a.recordRules}
+	if cfg.BodyLimit != "" {
+		opts.BodyLimit, _ = strconv.Atoi(cfg.Effective().BodyLimit) // which is written in bytes
+	}
+	rules, err := acl.New(a.cfg.ACL, own, a.resources, opts)
+	if err != nil {
+		return nil, at(strings.TrimPrefix(place+".acl", "."), err)
+	}
+	if rules == nil {
+		return inspect, nil
+	}
+	var around func(http.Handler) http.Handler
+	if len(inspect) > 0 {
+		around = inspect[0]
+	}
+	return []func(http.Handler) http.Handler{rules.Around(around)}, nil
+}
+
+// recordRules tells the event of a request what rules made of it.
+func (a *assembler) recordRules(ctx context.Context, d *acl.Decision) {
+	event := proxy.EventFrom(ctx)
+	record := proxy.RulesRecord{Mode: d.Mode, Rule: d.Rule, Action: d.Action, Status: d.Status, Labels: slices.Clone(d.Labels)}
+	for _, m := range d.Matched {
+		record.Matched = append(record.Matched, proxy.RuleMatch(m))
+		a.observer.rule(m.Rule, acl.ActionCount)
+	}
+	for _, h := range d.Inserted {
+		record.Inserted = append(record.Inserted, proxy.RuleHeader(h))
+	}
+	event.Rules = record
+	event.Note("rules", rulesVerdict(&record))
+	if d.Rule != "" {
+		a.observer.rule(d.Rule, d.Action)
+	}
+	if d.Action == acl.ActionBlock && event.Denied == nil {
+		event.Denied = &acl.Blocked{Rule: d.Rule, Status: d.Status}
+	}
+}
+
+// rulesVerdict is what rules made of a request, in one word.
+func rulesVerdict(r *proxy.RulesRecord) string {
+	switch {
+	case r.Action == acl.ActionBlock || r.Action == acl.ActionChallenge:
+		return r.Action
+	case r.Action == acl.ActionAllow && r.Rule != acl.DefaultRule:
+		return "allow"
+	case len(r.Matched) > 0:
+		return "count"
+	default:
+		return "pass"
+	}
+}
+
+// wafLabels are the labels that what the rule groups found puts on a request.
+func wafLabels(r waf.Result) []string {
+	labels := make([]string, 0, len(r.Matches))
+	for _, m := range r.Matches {
+		labels = append(labels, awslog.LabelOf(m.RuleID))
+	}
+	return labels
+}
+
+// refusedByRule reports that a rule of the file refused the request.
+func refusedByRule(err error) bool { return errors.As(err, new(*acl.Blocked)) }
+
+// stripped returns what deletes request headers that only Gatehouse may set.
+func (a *assembler) stripped() func(http.Header) {
+	own := func(rt configs.Route) bool { return len(rt.ACL.Rules) > 0 }
+	if len(a.cfg.ACL.Rules) == 0 && !slices.ContainsFunc(a.cfg.Routes, own) {
+		return a.strip
+	}
+	return func(h http.Header) {
+		a.strip(h)
+		acl.Strip(h)
+	}
+}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -177,17 +176,3 @@ func wafLabels(r waf.Result) []string {
 	return labels
 }
 
-// refusedByRule reports that a rule of the file refused the request.
-func refusedByRule(err error) bool { return errors.As(err, new(*acl.Blocked)) }
-
-// stripped returns what deletes request headers that only Gatehouse may set.
-func (a *assembler) stripped() func(http.Header) {
-	own := func(rt configs.Route) bool { return len(rt.ACL.Rules) > 0 }
-	if len(a.cfg.ACL.Rules) == 0 && !slices.ContainsFunc(a.cfg.Routes, own) {
-		return a.strip
-	}
-	return func(h http.Header) {
-		a.strip(h)
-		acl.Strip(h)
-	}
-}

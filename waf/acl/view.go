@@ -28,7 +28,6 @@ type view struct {
 	place  ipset.Place // of the client; zero until a rule asks for it
 	system uint32
 	looked bool // system is the client's
-	token  bool // the labels of the token are there
 }
 
 // path is the path as it is forwarded: decoded, or as it is sent.

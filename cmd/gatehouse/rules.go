@@ -176,3 +176,14 @@ func wafLabels(r waf.Result) []string {
 	return labels
 }
 
+// stripped returns what deletes request headers that only Gatehouse may set.
+func (a *assembler) stripped() func(http.Header) {
+	own := func(rt configs.Route) bool { return len(rt.ACL.Rules) > 0 }
+	if len(a.cfg.ACL.Rules) == 0 && !slices.ContainsFunc(a.cfg.Routes, own) {
+		return a.strip
+	}
+	return func(h http.Header) {
+		a.strip(h)
+		acl.Strip(h)
+	}
+}

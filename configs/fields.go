@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
+	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
 
@@ -83,6 +84,10 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"address", "identity"}
 		case "mode":
 			return []string{"block", "count"}
+		}
+	case upstream.Config:
+		if key == "balance" {
+			return []string{upstream.RoundRobin, upstream.LeastOutstanding}
 		}
 	case certs.Config:
 		if key == "min_version" {

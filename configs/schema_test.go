@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/ratelimit"
+	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 	"gatehouse/waf/acl"
 )
@@ -128,7 +129,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
-		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{},
+		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{}, &upstream.Config{},
 		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
 	} {
 		v := reflect.ValueOf(section).Elem()

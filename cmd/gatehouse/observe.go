@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
+	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
 	"gatehouse/waf/acl"
 )
@@ -44,6 +45,7 @@ type observer struct {
 // metrics are labelled by what the operator wrote (route, limit, upstream) and by small fixed sets, never
 // by what a client sent.
 type metrics struct {
+	endpoints   *upstreamHealth
 	requests    *prometheus.CounterVec
 	denied      *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
@@ -129,11 +131,15 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		fleet: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "gatehouse", Name: "fleet_up", Help: "1 while the store of the fleet answers, 0 while this instance works alone.",
 		}, nil),
+		endpoints: &upstreamHealth{
+			prometheus.NewDesc("gatehouse_upstream_endpoints", "Endpoints, by what health checks say of them.", []string{"upstream", "health"}, nil),
+			func() []*upstream.Pool { return nil },
+		},
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 	}
 	registry.MustRegister(
 		m.requests, m.denied, m.duration, m.received, m.sent, m.rules, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
-		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.fleet, m.fleetEvents,
+		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.endpoints, m.fleet, m.fleetEvents,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -417,6 +423,34 @@ func (o *observer) provider(r remote, err error, retry time.Duration) {
 	o.metrics.provider.WithLabelValues(issuer).Set(0)
 	o.log.Warn(kind+" not reached, "+instead+" until it is", "issuer", issuer, "error", err.Error(), "retry", retry.String())
 }
+
+// health records that an endpoint became well or unwell.
+func (o *observer) health(h upstream.Health) {
+	if h.Well {
+		o.log.Info("upstream endpoint is well", "upstream", h.Upstream, "address", h.Address)
+		return
+	}
+	o.log.Warn("upstream endpoint is unwell", "upstream", h.Upstream, "address", h.Address, "reason", h.Reason)
+}
+
+// upstreamHealth shows how many endpoints of each upstream are well, whenever somebody asks.
+type upstreamHealth struct {
+	desc  *prometheus.Desc
+	pools func() []*upstream.Pool
+}
+
+func (u *upstreamHealth) Describe(to chan<- *prometheus.Desc) { to <- u.desc }
+
+func (u *upstreamHealth) Collect(to chan<- prometheus.Metric) {
+	for _, p := range u.pools() {
+		unwell := len(p.Ailing())
+		to <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, float64(p.Endpoints()-unwell), p.Name(), "well")
+		to <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, float64(unwell), p.Name(), "unwell")
+	}
+}
+
+// upstreams has the metrics show the health of the endpoints that pools returns. It is for before they are served.
+func (o *observer) upstreams(pools func() []*upstream.Pool) { o.metrics.endpoints.pools = pools }
 
 // providers leaves a series for each provider that the configuration has, by its issuer: one that is gone must
 // not be reported as down for ever.

@@ -18,6 +18,7 @@ import (
 	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
 	"gatehouse/proxy/certs"
+	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
 )
 
@@ -94,6 +95,7 @@ func runProcess(ctx context.Context, env *environment, opts processOptions) erro
 func newProcess(env *environment, opts processOptions) *process {
 	p := &process{opts: opts, observer: newObserver(env.stdout), watching: &watcher{}, draining: make(chan struct{}), stopped: make(chan struct{}), attempted: make(chan struct{})}
 	p.observer.quiet.Store(opts.quiet)
+	p.observer.upstreams(p.pools)
 	relaxGC()
 	return p
 }
@@ -342,7 +344,25 @@ func (p *process) notes() []string {
 			notes = append(notes, kind+" "+r.Issuer()+" not reached yet: "+instead)
 		}
 	}
+	for _, pool := range p.current.parts.pools {
+		for _, address := range pool.value.Ailing() {
+			notes = append(notes, "upstream "+pool.value.Name()+": "+address+" is unwell")
+		}
+	}
 	return notes
+}
+
+// pools are the upstreams of the current generation.
+func (p *process) pools() (all []*upstream.Pool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return nil
+	}
+	for _, pool := range p.current.parts.pools {
+		all = append(all, pool.value)
+	}
+	return all
 }
 
 // activate makes a generation current and keeps trying to reach its provider.
@@ -354,6 +374,9 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 	p.current = next
 	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(next.wafLog))
 	p.joinFleet()
+	for _, pool := range next.parts.pools {
+		pool.value.Start(p.observer.health)
+	}
 	if p.stopConnecting != nil {
 		p.stopConnecting()
 	}

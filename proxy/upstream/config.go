@@ -22,6 +22,12 @@ const (
 	defaultMaxIdle         = 256
 )
 
+// How an endpoint is chosen.
+const (
+	RoundRobin       = "round_robin"
+	LeastOutstanding = "least_outstanding"
+)
+
 // Config is one named upstream of the file.
 type Config struct {
 	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme.
@@ -38,6 +44,11 @@ type Config struct {
 	PreserveHost *bool `yaml:"preserve_host"`
 	// MaxIdle is how many idle connections are kept per endpoint; default 256.
 	MaxIdle int `yaml:"max_idle"`
+	// Balance is how an endpoint is chosen: "round_robin" (the default), or "least_outstanding", the one with the fewest
+	// requests under way.
+	Balance string `yaml:"balance"`
+	// Health has each endpoint asked whether it is well. Without it, one that cannot be connected to is tried last for 5 s.
+	Health *HealthConfig `yaml:"health"`
 	// Via sends "Via: 1.1 gatehouse" to the upstream, as RFC 9110 section 7.6.3 asks of a gateway; default true.
 	// nginx does not compress answers to requests with a Via unless gzip_proxied says so.
 	Via *bool `yaml:"via"`
@@ -97,6 +108,12 @@ func (c Config) Validate(report func(field, msg string)) {
 	}
 	c.validateTimes(report)
 	c.TLS.validate(first, report)
+	if c.Balance != "" && c.Balance != RoundRobin && c.Balance != LeastOutstanding {
+		report("balance", fmt.Sprintf("unknown way to choose an endpoint %q (want %s or %s)", c.Balance, RoundRobin, LeastOutstanding))
+	}
+	if c.Health != nil {
+		c.Health.validate(func(field, msg string) { report("health."+field, msg) })
+	}
 	if c.MaxIdle < 0 {
 		report("max_idle", fmt.Sprintf("want 0 (the default, %d) or more, got %d", defaultMaxIdle, c.MaxIdle))
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -109,6 +110,9 @@ type endpoint struct {
 	name string // addr.String(), for results
 	tls  *tls.Config
 
+	unwell      atomic.Bool  // health checks say so
+	outstanding atomic.Int64 // requests that have a connection
+
 	mu     sync.Mutex
 	idle   []*conn   // the last one was used last
 	closed bool      // the pool is closed: keep nothing
@@ -181,7 +185,11 @@ func (ep *endpoint) avoid(until time.Time) {
 	ep.mu.Unlock()
 }
 
+// avoided reports whether others are preferred.
 func (ep *endpoint) avoided(now time.Time) bool {
+	if ep.unwell.Load() {
+		return true
+	}
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
 	return !ep.down.IsZero() && now.Before(ep.down)

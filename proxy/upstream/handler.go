@@ -307,6 +307,7 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 		c.sock.SetReadDeadline(time.Now().Add(grace))
 		if c.quiet() {
 			x.result.Attempts++
+			ep.outstanding.Add(1)
 			x.c, x.result.Reused, x.graced = c, true, true
 			c.reused = true
 			return nil
@@ -323,6 +324,7 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 	if len(x.p.endpoints) > 1 {
 		ep.avoid(time.Time{})
 	}
+	ep.outstanding.Add(1)
 	x.c, x.graced = c, false
 	return nil
 }
@@ -439,6 +441,7 @@ func (x *exchange) endConn() {
 		return
 	}
 	x.c = nil
+	c.ep.outstanding.Add(-1)
 	c.sock.waiting = nil
 	left = x.unwatch != nil && !x.unwatch() || left
 	x.unwatch = nil

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,8 +28,14 @@ type Pool struct {
 	via             bool
 	now             func() time.Time // for what is kept between requests: idle connections, avoided endpoints
 
+	least  bool     // choose the endpoint with the fewest requests under way
+	checks *checker // nil without health checks
+
 	turn      atomic.Uint64
 	closed    atomic.Bool
+	mu        sync.Mutex         // guards stop
+	stop      context.CancelFunc // ends the checks; nil while there are none
+	checking  sync.WaitGroup
 	exchanges sync.Pool // *exchange
 	big       sync.Pool // *[]byte of bigBuffer
 }
@@ -48,6 +56,7 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		maxIdle:      cfg.MaxIdle,
 		preserveHost: cfg.PreserveHost == nil || *cfg.PreserveHost,
 		via:          cfg.Via == nil || *cfg.Via,
+		least:        cfg.Balance == LeastOutstanding,
 		now:          now,
 	}
 	if p.maxIdle == 0 {
@@ -61,6 +70,12 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 	tc, err[3] = cfg.TLS.config()
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
+	}
+	if cfg.Health != nil {
+		var err error
+		if p.checks, err = newChecker(*cfg.Health); err != nil {
+			return nil, fmt.Errorf("upstream %s: health: %w", name, err)
+		}
 	}
 	for _, s := range cfg.Endpoints {
 		a, err := parseEndpoint(s)
@@ -88,9 +103,15 @@ func newEndpoint(a address, tc *tls.Config) *endpoint {
 func (p *Pool) Name() string { return p.name }
 
 // Close closes the idle connections and refuses new requests with 503. Exchanges that are under way end by
-// themselves. It may be called again.
+// themselves, health checks are over when it returns. It may be called again.
 func (p *Pool) Close() error {
 	p.closed.Store(true)
+	p.mu.Lock()
+	if p.stop != nil {
+		p.stop()
+	}
+	p.mu.Unlock()
+	p.checking.Wait()
 	for _, ep := range p.endpoints {
 		ep.shut()
 	}
@@ -111,8 +132,25 @@ func (p *Pool) rotation(now time.Time) rotation {
 	r := rotation{p: p, now: now}
 	if n := len(p.endpoints); n > 1 {
 		r.start = int((p.turn.Add(1) - 1) % uint64(n)) //nolint:gosec // below n
+		if p.least {
+			r.start = p.idlest(r.start, now)
+		}
 	}
 	return r
+}
+
+// idlest is the endpoint with the fewest requests under way, the first of them from start on. Avoided ones count when there
+// are no others.
+func (p *Pool) idlest(start int, now time.Time) int {
+	best, least := start, int64(math.MaxInt64)
+	for i := range p.endpoints {
+		at := (start + i) % len(p.endpoints)
+		ep := p.endpoints[at]
+		if n := ep.outstanding.Load(); n < least && !ep.avoided(now) {
+			best, least = at, n
+		}
+	}
+	return best
 }
 
 // next returns nil when every endpoint has been tried.

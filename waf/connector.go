@@ -132,6 +132,9 @@ func (e *Engine) run(tx transaction, in *inspection, r *http.Request, v *verdict
 			tx.RemoveRuleByID(typeRule)
 		}
 	}
+	for _, id := range typeRules(r.Header) {
+		tx.RemoveRuleByID(id)
+	}
 	if p := media.processor(); p != "" {
 		setSingle(tx.Variables().RequestBodyProcessor(), p)
 	}

@@ -128,6 +128,7 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 		if media.lines() {
 			b = joinLines(b)
 		}
+		b = withoutImages(b)
 		if f.cut && isCutJSON(b) {
 			f.tx.Variables().TX().Set(bodyCutVariable, []string{"1"})
 		}
@@ -139,9 +140,8 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 		feedForm(f.tx, string(b))
 		return nil
 	case processorXML:
-		if !f.checkXML(b) {
-			return nil
-		}
+		f.xml(b)
+		return nil
 	case processorJSON:
 		// The reader goes through a value once for each level above it.
 		f.spend(len(b) * (jsonByteWork + min(depthOf(b), f.bounds.depth)))
@@ -183,7 +183,7 @@ func feedForm(tx transaction, b string) {
 	for pair := range strings.SplitSeq(b, "&") {
 		if pair != "" {
 			name, value, _ := strings.Cut(pair, "=")
-			tx.AddPostRequestArgument(decodeForm(name), decodeForm(value))
+			tx.AddPostRequestArgument(decodeForm(name), withoutImage(decodeForm(value)))
 		}
 	}
 	setSingle(tx.Variables().RequestBody(), b)
@@ -196,28 +196,32 @@ const (
 	docTypeVariable = "gatehouse_xml_dtd"
 )
 
-// checkXML tells the rules what Coraza's XML reader does not. It reports whether the document is to be read: not if
-// it has more values, or is nested more deeply, than is inspected.
-func (f *feeder) checkXML(b []byte) bool {
+// xml reads a document, unless it has more values, or is nested more deeply, than is inspected.
+func (f *feeder) xml(b []byte) {
+	v := f.tx.Variables()
 	if definesDocType(b) {
-		f.tx.Variables().TX().Set(docTypeVariable, []string{"1"})
+		v.TX().Set(docTypeVariable, []string{"1"})
 	}
 	if !beginsXML(b) {
 		// To the reader that is one text, and JSON's escapes mean nothing in it.
-		setSingle(f.tx.Variables().RequestBodyError(), "1")
-		return false
+		setSingle(v.RequestBodyError(), "1")
+		return
 	}
 	f.spend(len(b) * xmlByteWork)
 	shape := shapeOfXML(b, f.bounds.values, f.bounds.depth)
 	f.spend(shape.tokens * xmlTokenWork)
 	switch {
 	case shape.tooMany:
-		setSingle(f.tx.Variables().ArgumentsLimitReached(), "1")
-		return false
-	case shape.tooDeep, !f.cut && !shape.whole:
-		setSingle(f.tx.Variables().RequestBodyError(), "1")
+		setSingle(v.ArgumentsLimitReached(), "1")
+		return
+	case shape.tooDeep:
+		setSingle(v.RequestBodyError(), "1")
+		return
+	case shape.broken, !f.cut && !shape.whole:
+		setSingle(v.RequestBodyError(), "1")
 	}
-	return !shape.tooDeep
+	v.RequestXML().Set("//@*", shape.attributes)
+	v.RequestXML().Set("/*", shape.texts)
 }
 
 // writeBody gives tx a body to process by itself.

@@ -379,42 +379,49 @@ func fieldName(b []byte) string {
 // A shape is what is known of an XML document before it is inspected.
 type shape struct {
 	whole   bool // it has its end
+	broken  bool // it cannot be read, whatever comes
 	tooMany bool // it has more texts and attributes than are inspected, or many times as many elements
 	tooDeep bool
 	tokens  int
+	// What the rules read: the values of attributes, and the texts.
+	attributes, texts []string
 }
 
 // elementsPerValue is how many elements there may be for each value: those without one cost as much.
 const elementsPerValue = 4
 
-// shapeOfXML reads a document as Coraza's reader does, which takes what there is and so never sees a value that is
-// left open; a forgiving application might. It stops where there is too much.
+// shapeOfXML reads a document. Coraza's own reader takes what there is, so that it never sees a value that is left open,
+// which a forgiving application might; and it closes elements that need no end in HTML, so that it cannot read XML-RPC
+// (param) and RSS (link). It stops where there is too much.
 func shapeOfXML(b []byte, values, depth int) (s shape) {
 	dec := xml.NewDecoder(bytes.NewReader(b))
 	dec.Strict = false
-	dec.AutoClose = xml.HTMLAutoClose
 	dec.Entity = xml.HTMLEntity
-	level, found := 0, 0
+	level := 0
 	for {
 		token, err := dec.Token()
 		if err != nil {
+			syntax, _ := errors.AsType[*xml.SyntaxError](err)
 			s.whole = err == io.EOF
+			s.broken = !s.whole && (syntax == nil || syntax.Msg != "unexpected EOF")
 			return s
 		}
 		s.tokens++
 		switch t := token.(type) {
 		case xml.StartElement:
 			level++
-			found += len(t.Attr)
 			s.tokens += len(t.Attr)
+			for _, a := range t.Attr {
+				s.attributes = append(s.attributes, a.Value)
+			}
 		case xml.EndElement:
 			level--
 		case xml.CharData:
-			if len(bytes.TrimSpace(t)) > 0 {
-				found++
+			if text := strings.TrimSpace(string(t)); text != "" {
+				s.texts = append(s.texts, text)
 			}
 		}
-		if found > values || s.tokens > 2*elementsPerValue*values {
+		if len(s.attributes)+len(s.texts) > values || s.tokens > 2*elementsPerValue*values {
 			s.tooMany = true
 			return s
 		}
@@ -550,11 +557,17 @@ func textPairs(b string, yield func(name, value string)) {
 			yield("", unescape(pair))
 		case strings.ContainsAny(name, "\r\n"):
 			yield("", unescape(name)+"="+unescape(value))
+		case len(name) > longestName:
+			yield("", unescape(name))
+			yield("", unescape(value))
 		default:
 			yield(unescape(name), unescape(value))
 		}
 	}
 }
+
+// longestName is how long names may be in texts: what is longer is a sentence.
+const longestName = 100
 
 func unescape(s string) string {
 	if out, err := url.QueryUnescape(s); err == nil {

@@ -257,7 +257,7 @@ func (f *form) feed(tx transaction) {
 		if !p.file {
 			// RFC 7578 section 4.2 forbids filename* here. Where it stands alone, PHP sees a field and
 			// others see a file.
-			tx.AddPostRequestArgument(p.name, string(p.content))
+			tx.AddPostRequestArgument(p.name, withoutImage(string(p.content)))
 		}
 		if len(p.filenames) == 0 {
 			continue
@@ -343,7 +343,7 @@ func cutUnquoted(s string) (before, after string, found bool) {
 // as %22 (WHATWG form encoding), so a backslash escapes only a quote or another backslash.
 func unquote(s string) (value string, quoted, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
-		return s, false, !strings.ContainsAny(s, "\" \t")
+		return s, false, !strings.ContainsAny(s, "\" \t") && !strings.HasPrefix(s, "'") // which PHP takes for a quotation mark
 	}
 	if len(s) < 2 || !strings.HasSuffix(s, `"`) {
 		return strings.Trim(s, `"`), true, false

@@ -123,10 +123,11 @@ func parseRules(file, text string) []crsRule {
 			last := &out[len(out)-1]
 			last.text += "\n" + d
 		} else {
-			r := crsRule{file: file, level: level, platform: platformOf(d), text: d}
+			r := crsRule{file: file, level: level, platform: platformOf(d)}
 			if m := ruleID.FindStringSubmatch(d); m != nil {
 				r.id, _ = strconv.Atoi(m[1])
 			}
+			r.text = amend(r.id, d)
 			if strings.HasPrefix(d, "SecMarker") {
 				r.level = 1
 			}
@@ -310,6 +311,7 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 	if err != nil {
 		return rs, err
 	}
+	b.WriteString(unreadDirectives(rs.loaded))
 	b.WriteString(excluded)
 	if c.Body == BodyHeaders {
 		for _, id := range bodyRules() {

@@ -158,12 +158,14 @@ func TestTurns(t *testing.T) {
 // slow is a body that waits for its end to be let go.
 type slow struct {
 	io.Reader
-	release chan struct{}
+	read    chan<- struct{} // is told that the end has come
+	release <-chan struct{}
 }
 
 func (s slow) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if err == io.EOF {
+		s.read <- struct{}{}
 		<-s.release
 	}
 	return n, err
@@ -187,23 +189,32 @@ func TestMemoryOfBodies(t *testing.T) {
 		h.ServeHTTP(w, r)
 		return w.Code
 	}
-	release := make(chan struct{})
 	var clients sync.WaitGroup
 	var codes [4]int
+	read, release := make(chan struct{}, len(codes)+1), make(chan struct{})
 	content := strings.Repeat("\x00\x01", 70<<10)
 	for i := range codes {
 		clients.Go(func() {
-			codes[i] = send(fmt.Sprintf("192.0.2.%d", i), slow{strings.NewReader(content), release})
+			codes[i] = send(fmt.Sprintf("192.0.2.%d", i), slow{strings.NewReader(content), read, release})
 		})
 	}
-	for ; b.memory.Load() > 1<<19; time.Sleep(time.Millisecond) { // until all four are read
-		continue
+	left := make(chan struct{})
+	go func() {
+		clients.Wait()
+		close(left)
+	}()
+	for range codes {
+		select {
+		case <-read:
+		case <-left:
+			t.Fatalf("got %v before the bodies were over", codes)
+		}
 	}
 	if got := send("192.0.2.0", strings.NewReader(content)); got != http.StatusServiceUnavailable {
 		t.Errorf("one body more: got %d, want 503", got)
 	}
 	close(release)
-	clients.Wait()
+	<-left
 	if want := [4]int{200, 200, 200, 200}; codes != want {
 		t.Errorf("got %v, want %v", codes, want)
 	}

@@ -49,6 +49,15 @@ const sqlish = `1' or 1=1 -- /* select x from y where */ $(cat /etc/passwd) <a o
 
 // hostileBodies are requests that are made to cost as much as possible.
 func hostileBodies() map[string]sample {
+	all := fixedBodies()
+	for name, jumbled := range jumbledBodies() {
+		all[name] = jumbled(0)
+	}
+	return all
+}
+
+// fixedBodies are those that cost the same each time.
+func fixedBodies() map[string]sample {
 	return map[string]sample{
 		"json 999 numbers in 2 kB": typed(typeJSON, "["+times(999, ",", func(int) string { return "1" })+"]"),
 		"json 999 members":         typed(typeJSON, "{"+times(999, ",", func(i int) string { return fmt.Sprintf(`"a%d":"b%d"`, i, i) })+"}"),
@@ -100,12 +109,6 @@ func hostileBodies() map[string]sample {
 		"text sqlish":          typed(typeText, fill(sqlish+"\n", hostileSize)),
 		"text json stream":     typed(typeText, strings.Repeat(`{"a":1}`, 18_000)),
 		"text ampersands":      typed(typeText, strings.Repeat("a&", 60_000)),
-		"text jumble":          typed(typeText, jumble(1, hostileSize)),
-		"form jumble":          typed(typeForm, "a="+strings.NewReplacer("&", "%26", "+", "%2b", "=", "%3d", "\x00", "").Replace(jumble(2, 110<<10))),
-		"json jumble":          typed(typeJSON, "["+times(900, ",", func(i int) string { return fmt.Sprintf("%q", strings.ToValidUTF8(jumble(uint64(i), 100), "")) })+"]"),
-		"multipart jumble": typed(multipartType, multipartBody(strings.Split(times(400, "\x01", func(i int) string {
-			return fmt.Sprintf("Content-Disposition: form-data; name=\"a%d\"\r\n\r\n%s", i, jumble(uint64(i), 200))
-		}), "\x01")...)),
 		"octet sqlish":         typed("application/octet-stream", fill(sqlish+"\n", hostileSize)),
 		"headers 60 kB sqlish": {header: map[string]string{"X-A": fill(sqlish, 15<<10), "Cookie": "a=" + fill(sqlish, 15<<10), "Referer": fill(sqlish, 15<<10), "User-Agent": fill(sqlish, 15<<10)}},
 		"cookies 10000":        {header: map[string]string{"Cookie": times(7000, "; ", func(i int) string { return fmt.Sprintf("c%d=1", i) })}},
@@ -114,6 +117,71 @@ func hostileBodies() map[string]sample {
 		"query sqlish":         {target: "/x?a=" + strings.NewReplacer(" ", "+", "=", "%3d", "#", "%23").Replace(fill(sqlish, 60<<10))},
 		"path 60 kB":           {target: "/" + fill("a/../%2e%2e/", 60<<10)},
 	}
+}
+
+// jumbledBodies are those that cost most the first time, when the states that they visit are made. Each round is another
+// one that nobody has sent.
+func jumbledBodies() map[string]func(round uint64) sample {
+	plain := strings.NewReplacer("\x00", "", "\t", "", "\n", "", ";", ",")
+	form := strings.NewReplacer("&", "%26", "+", "%2b", "=", "%3d", "\x00", "")
+	query := strings.NewReplacer("&", "%26", "+", "%2b", "=", "%3d", "\x00", "", "#", "%23", " ", "+", "\t", "%09", "\n", "%0a")
+	markup := strings.NewReplacer("<", "&lt;", "&", "&amp;")
+	// values is n of them with size bytes in all.
+	values := func(round uint64, n, size int, sep string, f func(i int, text string) string) string {
+		return times(n, sep, func(i int) string { return f(i, jumble(1000*round+uint64(i), size/n)) })
+	}
+	field := func(i int, text string) string { return fmt.Sprintf("a%d=%s", i, form.Replace(text)) }
+	part := func(i int, text string) string {
+		return fmt.Sprintf("Content-Disposition: form-data; name=\"a%d\"\r\n\r\n%s", i, text)
+	}
+	return map[string]func(uint64) sample{
+		"text jumble":        func(round uint64) sample { return typed(typeText, jumble(round, hostileSize)) },
+		"form jumble":        func(round uint64) sample { return typed(typeForm, values(round, 1, 80<<10, "&", field)) },
+		"form jumble in 900": func(round uint64) sample { return typed(typeForm, values(round, 900, 80<<10, "&", field)) },
+		"form jumbled names": func(round uint64) sample {
+			return typed(typeForm, values(round, 400, 80<<10, "&", func(_ int, text string) string { return form.Replace(text) + "=1" }))
+		},
+		"json jumble in 900": func(round uint64) sample {
+			return typed(typeJSON, "["+values(round, 900, 150<<10, ",", func(_ int, text string) string { return fmt.Sprintf("%q", strings.ToValidUTF8(text, "")) })+"]")
+		},
+		"multipart jumble in 900": func(round uint64) sample {
+			return typed(multipartType, multipartBody(strings.Split(values(round, 900, 60<<10, "\x01", part), "\x01")...))
+		},
+		"multipart jumble in 100": func(round uint64) sample {
+			return typed(multipartType, multipartBody(strings.Split(values(round, 100, 60<<10, "\x01", part), "\x01")...))
+		},
+		"xml jumble in 400": func(round uint64) sample {
+			return typed(typeXML, "<a>"+values(round, 400, 80<<10, "", func(_ int, text string) string {
+				return "<b>" + markup.Replace(strings.ToValidUTF8(text, "")) + "</b>"
+			})+"</a>")
+		},
+		"cookies jumble in 900": func(round uint64) sample {
+			return sample{header: map[string]string{"Cookie": values(round, 900, 40<<10, "; ", func(i int, text string) string {
+				return fmt.Sprintf("c%d=%s", i, plain.Replace(text))
+			})}}
+		},
+		"headers jumble": func(round uint64) sample {
+			header := map[string]string{}
+			for i := range 100 {
+				header[fmt.Sprintf("X-%d", i)] = plain.Replace(jumble(1000*round+uint64(i), 500))
+			}
+			return sample{header: header}
+		},
+		"query jumble in 900": func(round uint64) sample {
+			return sample{target: "/x?" + values(round, 900, 40<<10, "&", func(i int, text string) string { return fmt.Sprintf("a%d=%s", i, query.Replace(text)) })}
+		},
+		"form base64 at random": func(round uint64) sample { return typed(typeForm, "a="+randomBase64(round, hostileSize)) },
+	}
+}
+
+// randomBase64 is n bytes of what has no order at all.
+func randomBase64(seed uint64, n int) string {
+	r := rand.New(rand.NewPCG(seed, 2))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return strings.ReplaceAll(base64.StdEncoding.EncodeToString(b)[:n], "+", "%2b")[:n]
 }
 
 // jumble is n bytes of pieces of attacks in no order: states that were never made, and tokens of every sort.
@@ -145,6 +213,7 @@ func ordinaryBodies() map[string]sample {
 		"json document": typed(typeJSON, `{"items":[`+times(190, ",", func(i int) string {
 			return fmt.Sprintf(`{"id":%d,"name":"Item %d","price":"%d.95","tags":["a","b"]}`, i, i, i)
 		})+`]}`),
+		"json photo":     typed(typeJSON, `{"photo":"`+strings.ReplaceAll(randomBase64(77, 20<<10), "%2b", "+")+`"}`),
 		"json article":   typed(typeJSON, `{"title":"News","text":"`+fill(prose, 60<<10)+`"}`),
 		"xml document":   typed(typeXML, "<list>"+times(400, "", func(i int) string { return fmt.Sprintf(`<item id="%d">Item %d of the list</item>`, i, i) })+"</list>"),
 		"text article":   typed(typeText, fill(prose+"\n", 80<<10)),
@@ -209,27 +278,35 @@ func peakOf(f func()) uint64 {
 func BenchmarkHostile(b *testing.B) {
 	e := newTestEngineAs(b, Config{}, Options{Deny: denyPlain}, variant{})
 	h := e.Wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	all := hostileBodies()
+	all := jumbledBodies()
+	for name, s := range fixedBodies() {
+		all[name] = func(uint64) sample { return s }
+	}
 	for name, s := range ordinaryBodies() {
-		all["ordinary "+name] = s
+		all["ordinary "+name] = func(uint64) sample { return s }
 	}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		s := all[name]
+		round := uint64(0)
 		b.Run(name, func(b *testing.B) {
 			var w *httptest.ResponseRecorder
+			var spent time.Duration
 			run := func() {
+				round++
+				r := all[name](round).request()
 				w = httptest.NewRecorder()
-				h.ServeHTTP(w, s.request())
+				b.StartTimer()
+				before := cpuTime()
+				h.ServeHTTP(w, r)
+				spent += cpuTime() - before
+				b.StopTimer()
 			}
 			peak := peakOf(run)
+			spent = 0
 			b.ReportAllocs()
-			before := cpuTime()
-			n := 0
 			for b.Loop() {
 				run()
-				n++
 			}
-			b.ReportMetric(float64((cpuTime()-before).Microseconds())/1000/float64(n), "cpu-ms/op")
+			b.ReportMetric(float64(spent.Microseconds())/1000/float64(b.N), "cpu-ms/op")
 			b.ReportMetric(float64(peak)/1e6, "peak-MB")
 			b.ReportMetric(float64(w.Code), "status")
 		})

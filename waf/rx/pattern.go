@@ -233,11 +233,8 @@ func (p *Pattern) Keep() {
 		return // there would be too little room for the others
 	}
 	p.kept = p.cache.clone()
-	p.kept.rows = make([]uint32, len(p.cache.states)*int(p.stride))
-	t := p.table.Load()
-	for i := range p.kept.rows {
-		p.kept.rows[i] = t.rows[i+int(p.stride)].Load()
-	}
+	p.kept.rows = make([]atomic.Uint32, len(p.cache.states)*int(p.stride))
+	copy(p.kept.rows, p.table.Load().rows[p.stride:])
 }
 
 // States is how many states there are.

@@ -180,6 +180,35 @@ func TestAMeterEndsTheWork(t *testing.T) {
 	}
 }
 
+// What making a state takes is charged for: for the state, and for each place in the program that it holds.
+func TestMetersChargeForStates(t *testing.T) {
+	t.Parallel()
+	const perState, perPlace = 2400, 12
+	for expr, places := range map[string]int{
+		hostile: 1, `a[ab]{400}c`: 100, `^[ab]*[ab]{400}c`: 150, `(?:a[ab]{300}c)|(?:[ab]{2}b[ab]{300}d)`: 150,
+	} {
+		p := mustCompile(t, expr)
+		s := hostileInput(1000)
+		const allowed = 1 << 40
+		m := NewMeter(allowed)
+		before := p.States()
+		p.Match(s, m)
+		made := p.States() - before
+		if made < 200 {
+			t.Errorf("%s: %d states, want some hundred", expr, made)
+		}
+		if got, want := allowed-m.Left(), made*(perState+places*perPlace); got < want {
+			t.Errorf("%s: %d units for %d states of %d places or more, want at least %d", expr, got, made, places, want)
+		}
+		// Once they are made, they cost next to nothing.
+		m = NewMeter(allowed)
+		p.Match(s, m)
+		if got, want := allowed-m.Left(), byteWork*len(s)+callWork; got != want {
+			t.Errorf("%s, again: got %d units, want %d", expr, got, want)
+		}
+	}
+}
+
 func TestConcurrentMatches(t *testing.T) {
 	t.Parallel()
 	for _, expr := range []string{hostile, `(?i)\b(?:union|select)\b.{0,20}\bfrom\b`} {

@@ -27,7 +27,7 @@ type cache struct {
 	start  uint32
 	states []state
 	index  map[string]uint32 // state to row
-	rows   []uint32          // of what is kept
+	rows   []atomic.Uint32   // of what is kept
 	insts  int               // of the states' sets, less those of what is kept
 }
 
@@ -66,11 +66,10 @@ func (s *scratch) newRound() {
 // reset begins anew, with what is kept.
 func (p *Pattern) reset() {
 	if p.kept != nil {
+		states := max(len(p.cache.states), 2*len(p.kept.states)) // as many as there were
 		p.cache = p.kept.clone()
-		t := p.grow(nil, 2*len(p.cache.states))
-		for i, next := range p.kept.rows {
-			t.rows[i+int(p.stride)].Store(next)
-		}
+		t := p.grow(nil, states)
+		copy(t.rows[p.stride:], p.kept.rows)
 		p.table.Store(t)
 		return
 	}
@@ -128,20 +127,20 @@ func (p *Pattern) beginning(k kind, class uint32) *beginning {
 func (p *Pattern) grow(old *table, states int) *table {
 	t := &table{cache: p.cache, rows: make([]atomic.Uint32, (states+1)*int(p.stride))}
 	if old != nil {
-		for i := range old.rows {
-			t.rows[i].Store(old.rows[i].Load())
-		}
+		copy(t.rows, old.rows) // nobody else stores into them: that takes the Pattern's lock
 	}
 	return t
 }
 
 // The work of finding a state, in a Meter's units: so much for each, for each instruction visited, for each one that
-// has just begun, and for each one kept, which is hashed and perhaps copied.
+// has just begun, for each one kept, which is hashed, and for a state that is new, whose row is made, and copied when
+// the table grows.
 const (
 	stepWork  = 400
 	visitWork = 8
 	mergeWork = 2
 	keepWork  = 4
+	newWork   = 2000
 )
 
 // step finds the entry that t lacks. It returns the table to go on with: t may be full, or forgotten.
@@ -235,6 +234,7 @@ func (p *Pattern) intern(insts []uint32, k kind) uint32 {
 	if row, ok := p.cache.index[string(p.key)]; ok {
 		return row
 	}
+	p.work += newWork
 	p.cache.states = append(p.cache.states, state{insts: slices.Clone(insts), kind: k})
 	p.cache.insts += len(insts)
 	row := uint32(len(p.cache.states)) * p.stride //nolint:gosec // below tableBytes

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/proxy/ratelimit"
 	"gatehouse/waf/acl"
 	"gatehouse/waf/ipset"
 )
@@ -71,6 +72,10 @@ func (c *Config) checkACL(d *decoder) {
 		d.section("ip_sets."+name, set)
 	}
 	d.section("acl", c.ACL)
+	d.section("challenge", c.Challenge)
+	if c.Challenges() && len(c.Secret) < MinSecret {
+		d.fault("secret", "required: the action challenge, and labels of tokens, need a secret that the keys of tokens are derived from")
+	}
 	res := c.resources()
 	acl.ValidateRules(c.ACL, acl.RouteConfig{}, res, func(field, msg string) { d.fault("acl."+field, msg) })
 	for i, r := range c.Routes {
@@ -87,6 +92,16 @@ func (c *Config) checkACL(d *decoder) {
 			}
 		})
 	}
+}
+
+// Challenges reports whether a rule or a limit asks for a proof of work, or a rule for whether there is one.
+func (c *Config) Challenges() bool {
+	for _, limit := range c.Limits {
+		if limit.Action == ratelimit.ActionChallenge {
+			return true
+		}
+	}
+	return acl.UsesTokens(c.ACL.Rules) || slices.ContainsFunc(c.Routes, func(r Route) bool { return acl.UsesTokens(r.ACL.Rules) })
 }
 
 // lintACL tells of rules that do nothing, and of sets that no rule names.

@@ -17,6 +17,7 @@ import (
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 	"gatehouse/waf/acl"
+	"gatehouse/waf/challenge"
 	"gatehouse/waf/ipset"
 )
 
@@ -47,6 +48,8 @@ type Config struct {
 	IPSets map[string]ipset.SetConfig `yaml:"ip_sets"`
 	// Geo says where addresses are looked up whose country or autonomous system a rule asks for.
 	Geo ipset.GeoConfig `yaml:"geo"`
+	// Challenge is how much work rules and limits with the action challenge ask of browsers.
+	Challenge challenge.Config `yaml:"challenge"`
 	// Limits are the rate limits that routes name.
 	Limits map[string]ratelimit.Config `yaml:"limits"`
 	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required unless no route

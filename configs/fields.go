@@ -84,6 +84,8 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"address", "identity"}
 		case "mode":
 			return []string{"block", "count"}
+		case "action":
+			return []string{"block", "challenge"}
 		}
 	case upstream.Config:
 		if key == "balance" {

@@ -389,3 +389,11 @@ func replay(t *testing.T, addr, address, cookies string) int {
 	resp, _ := b.do(req)
 	return resp.StatusCode
 }
+
+// forgetCookies takes all cookies from the window.
+func (w *window) forgetCookies() {
+	w.t.Helper()
+	if _, err := chromedp.Call(w.ctx, network.ClearBrowserCookies, cdp.Empty{}); err != nil {
+		w.t.Fatal(err)
+	}
+}

@@ -49,7 +49,7 @@ func Deny(w http.ResponseWriter, r *http.Request, err error) {
 	h := w.Header()
 	denyHeaders(h, err)
 	var answer []byte
-	if navigates(r) {
+	if Navigates(r) {
 		h["Content-Type"] = []string{"text/html; charset=utf-8"}
 		h["Content-Security-Policy"] = []string{pageCSP}
 		answer = renderPage(page, status, say, action(err), event.ID, time.Now())
@@ -172,9 +172,9 @@ func isLocalPath(href string) bool {
 	return true
 }
 
-// navigates reports whether a person will see the answer: a browser's navigation by Sec-Fetch-Mode, or, from clients that do
+// Navigates reports whether a person will see the answer: a browser's navigation by Sec-Fetch-Mode, or, from clients that do
 // not send it, a request that accepts HTML. Scripts and WebSockets never navigate.
-func navigates(r *http.Request) bool {
+func Navigates(r *http.Request) bool {
 	if r.Header.Get("Upgrade") != "" || strings.EqualFold(r.Header.Get("X-Requested-With"), "XMLHttpRequest") {
 		return false
 	}

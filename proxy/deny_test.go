@@ -219,7 +219,7 @@ func TestNavigates(t *testing.T) {
 		for k, v := range tt.fields {
 			r.Header.Set(k, v)
 		}
-		if got := navigates(r); got != tt.want {
+		if got := Navigates(r); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -68,6 +68,7 @@ type RulesRecord struct {
 	Matched  []RuleMatch
 	Labels   []string
 	Inserted []RuleHeader
+	Token    string // what the client's proof of work was: "accepted", "absent" or why it was rejected; "" if nothing asked
 }
 
 // A RuleMatch is a rule that matched and did not decide.
@@ -125,6 +126,15 @@ func (e *Event) Note(guard, verdict string) {
 	if e.decided < len(e.verdicts) {
 		e.verdicts[e.decided] = Verdict{guard, verdict}
 		e.decided++
+	}
+}
+
+// Refuse records that Gatehouse answers the request itself because of err, with an answer that Deny does not write. That answer
+// keeps its own Content-Security-Policy.
+func (e *Event) Refuse(err error) {
+	e.deny(err)
+	if e.exchange != nil {
+		e.exchange.local = true
 	}
 }
 

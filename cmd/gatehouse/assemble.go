@@ -27,6 +27,7 @@ import (
 	"gatehouse/proxy/wire"
 	"gatehouse/waf"
 	"gatehouse/waf/acl"
+	"gatehouse/waf/challenge"
 	"gatehouse/waf/ipset"
 )
 
@@ -113,7 +114,9 @@ type assembler struct {
 	strip     func(http.Header)
 	security  *headers.Security // of answers that are Gatehouse's own
 	resources acl.Resources     // what rules name
-	routes    []proxy.Route
+	// challenger asks for a proof of work; nil where nothing says that it should.
+	challenger *challenge.Challenger
+	routes     []proxy.Route
 }
 
 // assemble builds a whole generation beside the running one. Whatever fails leaves everything as it was.
@@ -135,7 +138,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	if a.security, err = headers.NewSecurity(cfg.Headers); err != nil {
 		return nil, a.collect(nil, at("headers", err))
 	}
-	if err := a.takeResources(); err != nil {
+	if err := errors.Join(a.takeResources(), a.takeChallenger()); err != nil {
 		return nil, a.collect(nil, err)
 	}
 	var problems configs.Problems
@@ -143,6 +146,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 		problems = a.collect(problems, a.route(fmt.Sprintf("routes[%d]", i), &cfg.Routes[i]))
 	}
 	problems = a.collect(problems, a.ownRoutes())
+	problems = a.collect(problems, a.challengeRoutes())
 	problems = a.collect(problems, at("tls", cfg.TLS.Covers(a.hosts())))
 	if len(problems) > 0 {
 		return nil, problems
@@ -227,8 +231,8 @@ func (a *assembler) options() proxy.Options {
 		ResponseLines:  a.security.Lines,
 		HeadLines:      wire.HeadLines,
 	}
-	if a.sessions != nil {
-		opts.OwnCookie = a.sessions.OwnCookie
+	if a.sessions != nil || a.challenger != nil {
+		opts.OwnCookie = a.ownCookie
 	}
 	return opts
 }
@@ -418,13 +422,20 @@ func (a *assembler) limit(name string, cfg ratelimit.Config) (guard func(http.Ha
 	if cfg.By == ratelimit.ByIdentity {
 		byIdentity, key = true, identityKey
 	}
+	var challenger ratelimit.Challenger
+	if cfg.Action == ratelimit.ActionChallenge {
+		challenger = a.challenger
+	}
 	return limiter.Wrap(key, ratelimit.WrapOptions{
-		Name: name, Deny: proxy.Deny,
+		Name: name, Deny: proxy.Deny, Challenger: challenger,
 		OnDecision: func(ctx context.Context, d ratelimit.Decision) {
 			event := proxy.EventFrom(ctx)
 			verdict := limitVerdict(d)
 			event.Limit = proxy.LimitRecord{Name: name, Verdict: verdict}
 			event.Note("limit", verdict)
+			if d.Challenged {
+				event.Refuse(&ratelimit.Exceeded{Limit: name, RetryAfter: d.RetryAfter})
+			}
 			a.observer.limit(name, verdict)
 		},
 	}), byIdentity, nil
@@ -612,10 +623,10 @@ func (a *assembler) assert(rt *configs.Route) (func(in *http.Request, out http.H
 // fromUpstream keeps cookies that are ours from being set by an application. One that deletes them, as
 // an application behind an ALB does to sign out, passes.
 func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
-	if a.sessions == nil {
+	if a.sessions == nil && a.challenger == nil {
 		return
 	}
-	changes := headers.FilterSetCookie(h, a.sessions.OwnCookie, time.Now())
+	changes := headers.FilterSetCookie(h, a.ownCookie, time.Now())
 	if len(changes.Dropped) > 0 {
 		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
 	}
@@ -644,6 +655,8 @@ func limitVerdict(d ratelimit.Decision) string {
 	switch {
 	case d.Allowed:
 		return "pass"
+	case d.Challenged:
+		return "challenge"
 	case d.Blocked:
 		return "block"
 	default:

@@ -286,9 +286,9 @@ func verdictAttr(verdicts []proxy.Verdict) slog.Attr {
 	return slog.Attr{Key: "guards", Value: slog.GroupValue(group...)}
 }
 
-// hasRules reports whether a rule of the file matched.
+// hasRules reports whether a rule of the file matched. Labels alone say nothing: those of countries and tokens are on every request.
 func hasRules(r *proxy.RulesRecord) bool {
-	return len(r.Matched)+len(r.Labels) > 0 || r.Rule != "" && (r.Rule != acl.DefaultRule || r.Action != acl.ActionAllow)
+	return len(r.Matched) > 0 || r.Rule != "" && (r.Rule != acl.DefaultRule || r.Action != acl.ActionAllow)
 }
 
 func rulesAttr(r *proxy.RulesRecord) slog.Attr {
@@ -308,6 +308,9 @@ func rulesAttr(r *proxy.RulesRecord) slog.Attr {
 	}
 	if len(r.Labels) > 0 {
 		group = append(group, slog.Any("labels", r.Labels))
+	}
+	if r.Token != "" {
+		group = append(group, slog.String("token", r.Token))
 	}
 	if len(r.Inserted) > 0 {
 		inserted := make([]string, len(r.Inserted))

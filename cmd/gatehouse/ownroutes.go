@@ -117,12 +117,17 @@ func (a *assembler) endpointOptions() authn.EndpointOptions {
 	}
 }
 
-// loginHosts are the host lists of routes that look at who is there; one empty list stands for any host.
+// loginHosts are the host lists of routes that look at who is there.
 func (a *assembler) loginHosts() [][]string {
+	return a.hostLists(func(rt configs.Route) bool { return rt.Require.Who != configs.RequireNothing })
+}
+
+// hostLists are the host lists of some routes, one host each; one empty list stands for any host.
+func (a *assembler) hostLists(some func(configs.Route) bool) [][]string {
 	named := map[string]bool{}
 	anyHost := false
 	for _, rt := range a.cfg.Routes {
-		if rt.Require.Who == configs.RequireNothing {
+		if !some(rt) {
 			continue
 		}
 		for _, m := range rt.Match {

@@ -39,7 +39,7 @@ func fullEvent() *proxy.Event {
 		},
 		Rules: proxy.RulesRecord{
 			Mode: "block", Rule: "probes", Action: "block", Status: 429, Matched: []proxy.RuleMatch{{Rule: "mark", Action: "count"}},
-			Labels: []string{"gatehouse:rule:probe"}, Inserted: []proxy.RuleHeader{{Name: "X-Amzn-Waf-Mark", Value: "1"}},
+			Labels: []string{"gatehouse:rule:probe"}, Inserted: []proxy.RuleHeader{{Name: "X-Amzn-Waf-Mark", Value: "1"}}, Token: "accepted",
 		},
 		Limit: proxy.LimitRecord{Name: "api", Verdict: "pass"},
 		Upstream: proxy.UpstreamRecord{

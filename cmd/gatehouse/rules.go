@@ -118,6 +118,9 @@ func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig
 	if cfg.BodyLimit != "" {
 		opts.BodyLimit, _ = strconv.Atoi(cfg.Effective().BodyLimit) // which is written in bytes
 	}
+	if a.challenger != nil {
+		opts.Challenger = a.challenger
+	}
 	rules, err := acl.New(a.cfg.ACL, own, a.resources, opts)
 	if err != nil {
 		return nil, at(strings.TrimPrefix(place+".acl", "."), err)
@@ -135,7 +138,7 @@ func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig
 // recordRules tells the event of a request what rules made of it.
 func (a *assembler) recordRules(ctx context.Context, d *acl.Decision) {
 	event := proxy.EventFrom(ctx)
-	record := proxy.RulesRecord{Mode: d.Mode, Rule: d.Rule, Action: d.Action, Status: d.Status, Labels: slices.Clone(d.Labels)}
+	record := proxy.RulesRecord{Mode: d.Mode, Rule: d.Rule, Action: d.Action, Status: d.Status, Labels: slices.Clone(d.Labels), Token: d.Token}
 	for _, m := range d.Matched {
 		record.Matched = append(record.Matched, proxy.RuleMatch(m))
 		a.observer.rule(m.Rule, acl.ActionCount)
@@ -148,8 +151,8 @@ func (a *assembler) recordRules(ctx context.Context, d *acl.Decision) {
 	if d.Rule != "" {
 		a.observer.rule(d.Rule, d.Action)
 	}
-	if d.Action == acl.ActionBlock && event.Denied == nil {
-		event.Denied = &acl.Blocked{Rule: d.Rule, Status: d.Status}
+	if d.Action == acl.ActionBlock || d.Action == acl.ActionChallenge {
+		event.Refuse(&acl.Blocked{Rule: d.Rule, Status: d.Status})
 	}
 }
 

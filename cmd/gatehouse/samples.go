@@ -23,7 +23,7 @@ func sampleOf(e *proxy.Event) tuning.Record {
 		}
 	}
 	if r := &e.Rules; hasRules(r) {
-		rec.Rules = &tuning.Rules{Mode: r.Mode, Rule: r.Rule, Action: r.Action, Status: r.Status, Labels: r.Labels}
+		rec.Rules = &tuning.Rules{Mode: r.Mode, Rule: r.Rule, Action: r.Action, Status: r.Status, Labels: r.Labels, Token: r.Token}
 		for _, m := range r.Matched {
 			rec.Rules.Matched = append(rec.Rules.Matched, tuning.RuleMatch(m))
 		}
@@ -88,7 +88,7 @@ func awsRequest(e *proxy.Event) *awslog.Request {
 		Cause: e.WAF.Cause, Threshold: e.WAF.Threshold, Paranoia: e.WAF.Paranoia,
 	}
 	if rules := &e.Rules; hasRules(rules) {
-		r.Rule, r.Action, r.Status, r.Labels = rules.Rule, rules.Action, rules.Status, rules.Labels
+		r.Rule, r.Action, r.Status, r.Labels, r.Token = rules.Rule, rules.Action, rules.Status, rules.Labels, rules.Token
 		for _, m := range rules.Matched {
 			r.Counted = append(r.Counted, awslog.Counted(m))
 		}

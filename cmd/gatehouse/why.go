@@ -83,6 +83,9 @@ func decision(rec *tuning.Record) string {
 	case tuning.ByTable:
 		return "No route takes it."
 	case tuning.ByLimit:
+		if rec.Limit != nil && strings.Contains(rec.Limit.Verdict, "challenge") {
+			return fmt.Sprintf("The limit %q asked the client for a proof of work (limits, and limit on the route).", plain(rec.Limit.Name))
+		}
 		if rec.Limit != nil {
 			return fmt.Sprintf("The limit %q refused it (limits, and limit on the route).", plain(rec.Limit.Name))
 		}
@@ -108,7 +111,7 @@ func rulesDecision(rec *tuning.Record) string {
 	case r.Rule == acl.DefaultRule:
 		return "No rule of the file allows it, and the default is to block (acl.default)."
 	case r.Action == "challenge":
-		return fmt.Sprintf("The rule %q asked the client for a proof of work (acl.rules).", plain(r.Rule))
+		return fmt.Sprintf("The rule %q asked the client for a proof of work (acl.rules): its token was %s.", plain(r.Rule), plain(r.Token))
 	default:
 		return fmt.Sprintf("The rule %q of the file refused it (acl.rules).", plain(r.Rule))
 	}

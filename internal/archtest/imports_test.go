@@ -28,6 +28,7 @@ func arrows() []arrow {
 		{"configs", "authn/cognitoapi", false, "the same"},
 		{"configs", "waf", false, "the same"},
 		{"configs", "waf/acl", false, "the same"},
+		{"configs", "waf/challenge", false, "the same"},
 		{"configs", "waf/ipset", false, "the same"},
 		{"configs", "headers", false, "the same"},
 		{"configs", "proxy/ratelimit", false, "the same"},
@@ -49,6 +50,7 @@ func arrows() []arrow {
 
 		{"authn", "internal/markup", false, "writes pages, and escapes in one place"},
 		{"authn/devpool", "internal/markup", false, "the same"},
+		{"waf/challenge", "internal/markup", false, "the same"},
 
 		{"configs", "internal/suggest", false, "says which word was meant"},
 		{"authn", "internal/suggest", false, "the same, in expressions"},

@@ -28,6 +28,7 @@ type Request struct {
 	Counted      []Counted
 	Labels       []string
 	Inserted     []Header
+	Token        string // what the client's proof of work was
 }
 
 // Counted is a rule that matched and did not decide.
@@ -70,6 +71,7 @@ type (
 		ResponseCodeSent            *int          `json:"responseCodeSent"`
 		HTTPRequest                 httpRequest   `json:"httpRequest"`
 		Labels                      []label       `json:"labels"`
+		ChallengeResponse           *challenged   `json:"challengeResponse,omitempty"`
 		RequestBodySize             int64         `json:"requestBodySize,omitempty"`
 	}
 	matchDetail struct {
@@ -90,6 +92,11 @@ type (
 		Action           string        `json:"action"`
 		OverriddenAction string        `json:"overriddenAction,omitempty"`
 		RuleMatchDetails []matchDetail `json:"ruleMatchDetails"`
+	}
+	challenged struct {
+		ResponseCode   int    `json:"responseCode"`
+		SolveTimestamp int64  `json:"solveTimestamp"`
+		FailureReason  string `json:"failureReason,omitempty"`
 	}
 	httpRequest struct {
 		ClientIP    string   `json:"clientIp"`
@@ -160,6 +167,10 @@ func (rec *record) addFileRules(r *Request) {
 	if r.Status != 0 {
 		rec.ResponseCodeSent = &r.Status
 	}
+	if r.Action == "challenge" {
+		rec.ChallengeResponse = &challenged{ResponseCode: 202, FailureReason: failureOf(r.Token)}
+		rec.ResponseCodeSent = &rec.ChallengeResponse.ResponseCode
+	}
 	for _, m := range r.Counted {
 		rule := groupRule{RuleID: m.Rule, Action: "COUNT", RuleMatchDetails: []matchDetail{}}
 		if action := strings.ToUpper(m.Action); action == "CHALLENGE" {
@@ -201,6 +212,19 @@ func (rec *record) addRules(r *Request, terminating int) {
 		}
 		seen[id] = true
 	}
+}
+
+// failureOf is why a token was not accepted in AWS's words.
+func failureOf(token string) string {
+	switch token {
+	case "absent":
+		return "TOKEN_MISSING"
+	case "rejected:expired":
+		return "TOKEN_EXPIRED"
+	case "rejected:domain_mismatch":
+		return "TOKEN_DOMAIN_MISMATCH"
+	}
+	return "TOKEN_INVALID"
 }
 
 func (rec *record) group(id string) *ruleGroup {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// differs says where v has not the form of shape. A key with ? may be missing; a list has members of one form; null in
+// differs says where v has not the form of shape. A key with ? may be missing, and one with ~ null; a list has members of one form; null in
 // a record stands where AWS writes it for objects and lists.
 func differs(path string, shape, v any) (found []string) {
 	switch shape := shape.(type) {
@@ -28,8 +28,12 @@ func differs(path string, shape, v any) (found []string) {
 		known := map[string]bool{}
 		for key, member := range shape {
 			name, optional := strings.CutPrefix(key, "?")
+			name, nullable := strings.CutPrefix(name, "~")
 			known[name] = true
 			value, has := object[name]
+			if has && nullable && value == nil {
+				continue
+			}
 			if !has && !optional {
 				found = append(found, path+"."+name+": is missing")
 			}
@@ -140,6 +144,51 @@ func TestRecordsHaveTheFormOfAWS(t *testing.T) {
 		}
 		if detail != tt.detail {
 			t.Errorf("%s: got the details %q, want %q", tt.name, detail, tt.detail)
+		}
+	}
+}
+
+// What rules of the file decided stands where AWS has what those of a web ACL did.
+func TestRulesOfTheFile(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		r    Request
+		want string
+	}{
+		{"blocked", Request{Rule: "probes", Action: "block", Status: 429, Labels: []string{"gatehouse:rule:probe"}}, "BLOCK probes REGULAR 429 [] [gatehouse:rule:probe] []"},
+		{"allowed", Request{Rule: "monitor", Action: "allow", Inserted: []Header{{"X-Amzn-Waf-A", "1"}}}, "ALLOW monitor REGULAR <nil> [] [] [X-Amzn-Waf-A:1]"},
+		{"counted", Request{Rule: "Default_Action", Action: "allow", Counted: []Counted{{"mark", "count"}, {"probes", "block"}, {"browsers", "challenge"}}}, "ALLOW Default_Action REGULAR <nil> [mark/COUNT probes/COUNT/BLOCK browsers/CHALLENGE] [] []"},
+		{"challenged", Request{Rule: "browsers", Action: "challenge", Token: "rejected:expired"}, "CHALLENGE browsers REGULAR 202 [] [] [] TOKEN_EXPIRED"},
+		{"refused by the groups", Request{Counted: []Counted{{"mark", "count"}}, Refused: true, Matches: []Match{{Rule: 942100, Variable: "ARGS_GET", Key: "id", Score: 5}}}, "BLOCK sqli MANAGED_RULE_GROUP <nil> [mark/COUNT] [gatehouse:waf:sqli:942100] []"},
+	} {
+		r := request()
+		r.Matches, r.Refused = tt.r.Matches, tt.r.Refused
+		r.Rule, r.Action, r.Status, r.Labels, r.Counted, r.Inserted, r.Token = tt.r.Rule, tt.r.Action, tt.r.Status, tt.r.Labels, tt.r.Counted, tt.r.Inserted, tt.r.Token
+		got := decode(t, Config{}, r)
+		var counted, labels, inserted []string
+		for _, m := range got["nonTerminatingMatchingRules"].([]any) {
+			rule := m.(map[string]any)
+			text := fmt.Sprint(rule["ruleId"], "/", rule["action"])
+			if over, ok := rule["overriddenAction"]; ok {
+				text += fmt.Sprint("/", over)
+			}
+			counted = append(counted, text)
+		}
+		for _, l := range got["labels"].([]any) {
+			labels = append(labels, l.(map[string]any)["name"].(string))
+		}
+		if list, ok := got["requestHeadersInserted"].([]any); ok {
+			for _, h := range list {
+				inserted = append(inserted, fmt.Sprint(h.(map[string]any)["name"], ":", h.(map[string]any)["value"]))
+			}
+		}
+		text := fmt.Sprint(got["action"], " ", got["terminatingRuleId"], " ", got["terminatingRuleType"], " ", got["responseCodeSent"], " ", counted, " ", labels, " ", inserted)
+		if c, ok := got["challengeResponse"].(map[string]any); ok {
+			text += fmt.Sprint(" ", c["failureReason"])
+		}
+		if text != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, text, tt.want)
 		}
 	}
 }

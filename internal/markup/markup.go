@@ -47,6 +47,19 @@ func Style(files embed.FS, name constant) HTML {
 	return HTML{"<style>" + string(css) + "</style>"}
 }
 
+// InlineScript is a script element with a file that is built into the program, whose hash a Content-Security-Policy names. It
+// panics if the file is not there, or has what ends the element or changes how it is read.
+func InlineScript(files embed.FS, name constant) HTML {
+	js, err := files.ReadFile(string(name))
+	if err != nil {
+		panic(fmt.Sprintf("markup: %v", err))
+	}
+	if lower := strings.ToLower(string(js)); strings.Contains(lower, "</script") || strings.Contains(lower, "<!--") {
+		panic(fmt.Sprintf("markup: %s would end its element", name))
+	}
+	return HTML{"<script>" + string(js) + "</script>"}
+}
+
 // Attr is an attribute with a value. A value that is an address (href, action) is written by URL. It panics for names
 // whose values browsers run or parse further: those belong into Raw. With an empty value it is a switch, such as required.
 func Attr(name constant, value string) Attribute {

@@ -44,6 +44,7 @@ type Rules struct {
 	Status   int         `json:"status,omitempty"` // of an answer that the rule says
 	Matched  []RuleMatch `json:"matched,omitempty"`
 	Labels   []string    `json:"labels,omitempty"`
+	Token    string      `json:"token,omitempty"`
 	Inserted []string    `json:"inserted,omitempty"` // names of headers
 }
 

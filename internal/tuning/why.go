@@ -42,7 +42,7 @@ func (rec *Record) Decider() Guard {
 		return ByRules
 	case rec.Said() == Refuses, rec.Unread() != "", strings.HasPrefix(rec.Denied, "waf: "):
 		return ByWAF
-	case said("limit", "block"):
+	case said("limit", "block", "challenge"):
 		return ByLimit
 	case said("login", "asked", "deny", "failed"):
 		return ByLogin

@@ -17,12 +17,19 @@ type Config struct {
 	By string `yaml:"by"`
 	// Mode is "block" (the default: 429) or "count".
 	Mode string `yaml:"mode"`
+	// Action is what becomes of requests over the limit: "block" (the default), or "challenge", which lets clients pass that have
+	// given a proof of work and asks the others for one.
+	Action string `yaml:"action"`
 }
 
 const (
 	// ByAddress and ByIdentity are the values of Config.By.
 	ByAddress  = "address"
 	ByIdentity = "identity"
+
+	// ActionBlock and ActionChallenge are the values of Config.Action.
+	ActionBlock     = "block"
+	ActionChallenge = "challenge"
 
 	modeBlock = "block"
 	modeCount = "count"
@@ -51,6 +58,11 @@ func (c Config) Validate(report func(field, msg string)) {
 	case "", ByAddress, ByIdentity:
 	default:
 		report("by", fmt.Sprintf("want address or identity, got %q", c.By))
+	}
+	switch c.Action {
+	case "", ActionBlock, ActionChallenge:
+	default:
+		report("action", fmt.Sprintf("want block or challenge, got %q", c.Action))
 	}
 	switch c.Mode {
 	case "", modeBlock, modeCount:

@@ -18,8 +18,18 @@ type WrapOptions struct {
 	Deny func(http.ResponseWriter, *http.Request, error)
 	// OnDecision, if set, is called once for every request that has a key.
 	OnDecision func(ctx context.Context, d Decision)
+	// Challenger lets clients pass that have given a proof of work and asks the others for one, instead of Deny; nil does not.
+	Challenger Challenger
 	// Now is the clock; default time.Now.
 	Now func() time.Time
+}
+
+// A Challenger asks clients for a proof of work.
+type Challenger interface {
+	// Check says "accepted" of a request that has one.
+	Check(r *http.Request) string
+	// Challenge answers r by asking for one, or with instead where the client cannot be asked.
+	Challenge(w http.ResponseWriter, r *http.Request, instead error)
 }
 
 // A Decision is what a limit made of one request.
@@ -27,6 +37,8 @@ type Decision struct {
 	Name       string
 	Allowed    bool          // there was a token
 	Blocked    bool          // there was none, and the limit does not only count
+	Challenged bool          // the client is asked for a proof of work instead of being refused
+	Token      string        // what Challenger.Check said; "" if it was not asked
 	RetryAfter time.Duration // when not Allowed: until there is a token
 }
 
@@ -72,8 +84,15 @@ func (l *Limiter) Wrap(key func(*http.Request) Key, opts WrapOptions) func(http.
 			}
 			ok, retryAfter := l.Allow(k, opts.Now())
 			blocked := !ok && !l.count
+			d := Decision{Name: opts.Name, Allowed: ok, RetryAfter: retryAfter}
+			if blocked && opts.Challenger != nil {
+				d.Token = opts.Challenger.Check(r)
+				d.Challenged = d.Token != "accepted"
+				blocked = d.Challenged
+			}
+			d.Blocked = blocked
 			if opts.OnDecision != nil {
-				opts.OnDecision(r.Context(), Decision{Name: opts.Name, Allowed: ok, Blocked: blocked, RetryAfter: retryAfter})
+				opts.OnDecision(r.Context(), d)
 			}
 			if !blocked {
 				next.ServeHTTP(w, r)
@@ -84,7 +103,12 @@ func (l *Limiter) Wrap(key func(*http.Request) Key, opts WrapOptions) func(http.
 			h["Retry-After"] = []string{wait}
 			h["Ratelimit-Policy"] = policyValue
 			h["Ratelimit"] = []string{name + ";r=0;t=" + wait}
-			opts.Deny(w, r, &Exceeded{Limit: opts.Name, RetryAfter: retryAfter})
+			exceeded := &Exceeded{Limit: opts.Name, RetryAfter: retryAfter}
+			if d.Challenged {
+				opts.Challenger.Challenge(w, r, exceeded)
+				return
+			}
+			opts.Deny(w, r, exceeded)
 		})
 	}
 }

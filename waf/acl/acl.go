@@ -32,12 +32,22 @@ type Options struct {
 	OnDecision func(ctx context.Context, d *Decision)
 	// ClientIP is the client's address; required.
 	ClientIP func(*http.Request) netip.Addr
+	// Challenger is required where rules challenge, or ask for the labels of tokens.
+	Challenger Challenger
 	// BodyLimit replaces the default of Config.BodyLimit where it is less.
 	BodyLimit int
 	// Hold takes memory for the beginning of a body, and reports whether there is enough; Free gives it back. Optional, both
 	// or neither.
 	Hold func(client netip.Addr, bytes int64) bool
 	Free func(client netip.Addr, bytes int64)
+}
+
+// A Challenger asks clients for a proof of work.
+type Challenger interface {
+	// Check says what proof r has: "accepted", "absent", or "rejected:" and why.
+	Check(r *http.Request) string
+	// Challenge answers r by asking for one, or as instead says where the client cannot be asked.
+	Challenge(w http.ResponseWriter, r *http.Request, instead error)
 }
 
 func (o *Options) hold(client netip.Addr, n int64) bool { return o.Hold == nil || o.Hold(client, n) }
@@ -54,6 +64,7 @@ type ACL struct {
 	block     bool // what no rule decides about
 	rules     []rule
 	inspects  bool // a rule says where the rule groups come in
+	tokens    bool // a rule asks for a proof of work, or whether there is one
 	bodyLimit int
 	geo       *ipset.Geo
 	opts      Options
@@ -68,6 +79,9 @@ func New(top Config, route RouteConfig, res Resources, opts Options) (*ACL, erro
 	a := compile(top, route, res, report)
 	if opts.Deny == nil || opts.ClientIP == nil {
 		problems = append(problems, errors.New("acl: Options.Deny and Options.ClientIP are required"))
+	}
+	if a.tokens = UsesTokens(top.Rules) || UsesTokens(route.Rules); a.tokens && opts.Challenger == nil {
+		problems = append(problems, errors.New("acl: Options.Challenger is required by the rules"))
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
@@ -146,6 +160,8 @@ type Decision struct {
 	// Matched are rules that matched and did not decide, in order.
 	Matched []Matched
 	Labels  []string
+	// Token is what Challenger.Check says of the request; "" if no rule asks.
+	Token string
 	// Inserted are the headers that the upstream got.
 	Inserted []Inserted
 }
@@ -187,6 +203,7 @@ type outcome byte
 const (
 	pass outcome = iota
 	refuse
+	challenge
 	inspect
 	fail
 )
@@ -225,12 +242,36 @@ func (a *ACL) decide(e *evaluation) outcome {
 				return refuse
 			}
 			e.note(r)
+		case ActionChallenge:
+			if a.mode != ModeCount && e.decision.Token != tokenAccepted {
+				e.settle(r.name, ActionChallenge, r)
+				return challenge
+			}
+			e.note(r)
+			e.insert(r.insert)
 		default:
 			e.note(r)
 			e.insert(r.insert)
 		}
 	}
 	return a.end(e)
+}
+
+// The labels of tokens are those of AWS WAF.
+const (
+	tokenPrefix   = "awswaf:managed:token:"
+	tokenAccepted = "accepted"
+)
+
+// askToken finds out what proof of work the request has, and puts the labels that say so. One that was rejected has two, as with
+// AWS WAF.
+func (a *ACL) askToken(e *evaluation) {
+	state := a.opts.Challenger.Check(e.req)
+	e.decision.Token = state
+	if kind, _, ok := strings.Cut(state, ":"); ok {
+		e.addLabel(tokenPrefix + kind)
+	}
+	e.addLabel(tokenPrefix + state)
 }
 
 // applies reports whether a rule is evaluated at all: not if a header is missing that it takes addresses from.

@@ -354,6 +354,59 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
+// tokens is a Challenger that believes X-Token.
+type tokens struct{}
+
+func (tokens) Check(r *http.Request) string {
+	if state := r.Header.Get("X-Token"); state != "" {
+		return state
+	}
+	return "absent"
+}
+
+func (tokens) Challenge(w http.ResponseWriter, _ *http.Request, instead error) {
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = io.WriteString(w, instead.Error())
+}
+
+func TestChallenges(t *testing.T) {
+	t.Parallel()
+	challenge := Rule{Name: "c", Action: ActionChallenge, When: &Statement{Path: is("/c")}}
+	label := func(action, key string) Rule {
+		return Rule{Name: action, Action: action, When: &Statement{Label: Texts{key}}}
+	}
+	for name, tt := range map[string]struct {
+		mode    string
+		rules   []Rule
+		request string
+		status  int
+		want    string // Rule, Action, Token and Matched
+	}{
+		"without a token":      {"", []Rule{challenge}, "GET /c", 202, "c challenge absent []"},
+		"with one":             {"", []Rule{challenge}, "GET /c\nX-Token: accepted", 404, "  accepted [{c challenge}]"},
+		"with one that is old": {"", []Rule{challenge}, "GET /c\nX-Token: rejected:expired", 202, "c challenge rejected:expired []"},
+		"counting":             {ModeCount, []Rule{challenge}, "GET /c", 404, "  absent [{c challenge}]"},
+		"another page":         {"", []Rule{challenge}, "GET /", 404, "  absent []"},
+		"a label":              {"", []Rule{label(ActionBlock, "awswaf:managed:token:absent")}, "GET /", 403, "block block absent []"},
+		"a kind of label":      {"", []Rule{label(ActionBlock, "awswaf:managed:token:rejected")}, "GET /\nX-Token: rejected:invalid", 403, "block block rejected:invalid []"},
+		"no such label":        {"", []Rule{label(ActionBlock, "awswaf:managed:token:absent")}, "GET /\nX-Token: accepted", 404, "  accepted []"},
+	} {
+		got := ""
+		a := newACL(t, Config{Mode: tt.mode, Rules: tt.rules}, Options{Challenger: tokens{}, OnDecision: func(_ context.Context, d *Decision) {
+			got = fmt.Sprint(d.Rule, " ", d.Action, " ", d.Token, " ", d.Matched)
+		}})
+		w := httptest.NewRecorder()
+		a.Around(inspecting)(http.NotFoundHandler()).ServeHTTP(w, request(t, "198.18.0.1", tt.request))
+		if w.Code != tt.status || got != tt.want {
+			t.Errorf("%s: got %d %q, want %d %q", name, w.Code, got, tt.status, tt.want)
+		}
+	}
+	_, err := New(Config{Rules: []Rule{challenge}}, RouteConfig{}, testResources(t), Options{ClientIP: clientOf, Deny: func(http.ResponseWriter, *http.Request, error) {}})
+	if err == nil || !strings.Contains(err.Error(), "Options.Challenger") {
+		t.Errorf("without a challenger: got %v", err)
+	}
+}
+
 func TestAnswers(t *testing.T) {
 	t.Parallel()
 	a := newACL(t, Config{

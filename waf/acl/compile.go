@@ -127,7 +127,9 @@ func (c *compiler) rule(path string, r Rule) rule {
 }
 
 // Actions are the values of Rule.Action.
-func Actions() []string { return []string{ActionBlock, ActionAllow, ActionCount, ActionInspect} }
+func Actions() []string {
+	return []string{ActionBlock, ActionAllow, ActionCount, ActionChallenge, ActionInspect}
+}
 
 // labelPrefix begins the labels that rules of the file put on requests.
 const labelPrefix = "gatehouse:rule:"

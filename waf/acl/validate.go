@@ -139,6 +139,18 @@ func nowhere(m *match) bool {
 	})
 }
 
+// UsesTokens reports whether rules ask for a proof of work, or whether there is one.
+func UsesTokens(list []Rule) bool {
+	about := func(labels Texts) bool {
+		return slices.ContainsFunc(labels, func(l string) bool { return strings.Contains(l+":", "token:") })
+	}
+	var asks func(s *Statement) bool
+	asks = func(s *Statement) bool {
+		return s != nil && (about(s.Label) || about(s.LabelNamespace) || slices.ContainsFunc(slices.Concat(s.All, s.Any, []*Statement{s.Not}), asks))
+	}
+	return slices.ContainsFunc(list, func(r Rule) bool { return r.Action == ActionChallenge || asks(r.When) })
+}
+
 // Names are what rules name, by the section of the file that has it.
 type Names map[string][]string
 

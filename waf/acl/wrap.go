@@ -33,6 +33,9 @@ func (a *ACL) Around(groups func(http.Handler) http.Handler) func(http.Handler) 
 			e.acl, e.req, e.client = a, r, a.opts.ClientIP(r)
 			e.decision.Mode = a.mode
 			defer a.finish(e, r)
+			if a.tokens {
+				a.askToken(e)
+			}
 			a.proceed(w, r, e, next, inspected, between)
 		})
 	}
@@ -47,6 +50,9 @@ func (a *ACL) proceed(w http.ResponseWriter, r *http.Request, e *evaluation, nex
 	case refuse:
 		a.report(e, r)
 		a.refuse(w, r, e)
+	case challenge:
+		a.report(e, r)
+		a.opts.Challenger.Challenge(w, r, &Blocked{Rule: e.decision.Rule, Status: http.StatusForbidden})
 	case inspect:
 		switch {
 		case inspected == nil:

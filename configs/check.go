@@ -332,22 +332,42 @@ func (c *Config) checkTo(d *decoder, r *Route, path string) {
 	if r.Respond != nil {
 		d.section(path+".respond", *r.Respond)
 	}
-	said := slices.DeleteFunc([]string{"to", "redirect", "respond"}, func(key string) bool { return !d.src.has(join(path, key)) })
+	said := slices.DeleteFunc([]string{"to", "split", "redirect", "respond"}, func(key string) bool { return !d.src.has(join(path, key)) })
 	if len(said) > 1 {
 		d.fault(join(path, said[1]), fmt.Sprintf("the route has %q already: want one of them", said[0]))
 		return
 	}
+	c.checkSplit(d, r, path+".split")
 	known := slices.Concat(keys(c.Upstreams), keys(c.Origins), keys(c.CognitoAPI))
 	named := func(section string) bool { return r.To != "" && d.src.has(section+"."+r.To) }
 	switch {
 	case slices.Contains(known, r.To), named("upstreams"), named("origins"), named("cognito_api"):
 	case len(said) == 0:
-		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s), or redirect or respond", listed(known)))
+		d.faultAlways(path+".to", fmt.Sprintf("required: the name of an upstream (upstreams: %s), or split, redirect or respond", listed(known)))
 	case said[0] != "to":
 	case strings.Contains(r.To, "://"):
 		d.fault(path+".to", "want the name of an upstream, got a URL: give it a name in upstreams and name it here")
 	default:
 		d.fault(path+".to", fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", r.To, suggest.DidYouMean(r.To, known), listed(known)))
+	}
+}
+
+// maxWeight is that of an ALB's target group.
+const maxWeight = 999
+
+func (c *Config) checkSplit(d *decoder, r *Route, path string) {
+	total, known := 0, keys(c.Upstreams)
+	for name, weight := range r.Split {
+		if !slices.Contains(known, name) && !d.src.has("upstreams."+name) {
+			d.fault(path+"."+name, fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", name, suggest.DidYouMean(name, known), listed(known)))
+		}
+		if weight < 0 || weight > maxWeight {
+			d.fault(path+"."+name, fmt.Sprintf("want a weight from 0 to %d, got %d", maxWeight, weight))
+		}
+		total += max(weight, 0)
+	}
+	if d.src.has(path) && total == 0 && !d.reportedBelow(path) {
+		d.fault(path, "sends requests nowhere: want a weight above 0")
 	}
 }
 

@@ -127,8 +127,12 @@ type Route struct {
 	Name string `yaml:"name"`
 	// Match is "host/path", a list of those, or a mapping with host, path and methods. Required.
 	Match Matches `yaml:"match"`
-	// To names the upstream, the directory in origins, or the proxy in cognito_api. Required without redirect and respond.
+	// To names the upstream, the directory in origins, or the proxy in cognito_api. Required without split, redirect
+	// and respond.
 	To string `yaml:"to"`
+	// Split divides requests among upstreams, instead of to: their names with weights from 0 to 999, as in
+	// {blue: 9, green: 1}. Each request is decided by itself.
+	Split map[string]int `yaml:"split"`
 	// Redirect sends clients elsewhere, instead of to: an address, or a mapping.
 	Redirect *origin.RedirectConfig `yaml:"redirect"`
 	// Respond answers with what stands here, instead of to.

@@ -65,6 +65,9 @@ func lintUnused(c *Config, say func(path, format string, args ...any)) {
 	to, limited := map[string]bool{}, map[string]bool{}
 	for _, r := range c.Routes {
 		to[r.To] = true
+		for name := range r.Split {
+			to[name] = true
+		}
 		for _, name := range r.Limit {
 			limited[name] = true
 		}

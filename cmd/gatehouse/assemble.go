@@ -577,15 +577,15 @@ func (a *assembler) gateOptions() authn.GateOptions {
 }
 
 // upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
-func (a *assembler) upstream(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
-	cfg := a.cfg.Upstreams[rt.To]
+func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
+	cfg := a.cfg.Upstreams[name]
 	var files []string
 	if cfg.TLS.CA != "" {
 		files = append(files, cfg.TLS.CA)
 	}
 	pool, err := a.parts.pools.take(
-		rt.To+" "+digest(cfg, files...), a.prev.pools,
-		func() (*upstream.Pool, error) { return upstream.NewPool(rt.To, cfg) },
+		name+" "+digest(cfg, files...), a.prev.pools,
+		func() (*upstream.Pool, error) { return upstream.NewPool(name, cfg) },
 		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
 	)
 	if err != nil {

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"maps"
+	"math/rand/v2"
 	"net/http"
+	"slices"
 
 	"gatehouse/configs"
 	"gatehouse/proxy"
@@ -18,8 +21,34 @@ func (a *assembler) destination(rt *configs.Route, assert func(in *http.Request,
 	if handler, err := a.origin(rt); handler != nil || err != nil {
 		return handler, err
 	}
-	handler, err := a.upstream(rt, assert)
+	if len(rt.Split) > 0 {
+		return a.split(rt, assert)
+	}
+	handler, err := a.upstream(rt, rt.To, assert)
 	return handler, at("upstreams."+rt.To, err)
+}
+
+// split returns what divides a route's requests among upstreams by their weights.
+func (a *assembler) split(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
+	type share struct {
+		below   int // takes draws below this
+		handler http.Handler
+	}
+	var shares []share
+	total := 0
+	for _, name := range slices.Sorted(maps.Keys(rt.Split)) {
+		handler, err := a.upstream(rt, name, assert)
+		if err != nil {
+			return nil, at("upstreams."+name, err)
+		}
+		total += rt.Split[name]
+		shares = append(shares, share{total, handler})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		drawn := rand.IntN(total) //nolint:gosec // nobody gains by guessing it
+		i, _ := slices.BinarySearchFunc(shares, drawn+1, func(s share, n int) int { return s.below - n })
+		shares[i].handler.ServeHTTP(w, r)
+	}), nil
 }
 
 // origin returns what answers a route that goes to no server; nil for others.

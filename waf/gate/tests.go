@@ -301,7 +301,7 @@ func (b *builder) newGroup(uses []use) *group {
 		at := 0
 		path := []int{0}
 		for _, step := range u.steps {
-			if u.multi && step.overlooks != nil {
+			if u.multi && step.reports != nil {
 				step = step.reported()
 			}
 			at = g.child(at, step)

@@ -23,8 +23,8 @@ const (
 	hasNUL
 	hasSpace   // blank, tab, line feed, vertical tab, form feed, carriage return
 	hasControl // a space that is no blank
-	hasRun     // two spaces in a row
-	hasGap     // a space before a slash or a parenthesis
+	hasRun     // two blanks in a row
+	hasGap     // a blank before a slash or an opening parenthesis
 	hasHigh    // not ASCII
 	hasSlash
 	hasDot
@@ -60,19 +60,16 @@ var maskOf = func() (t [256]mask) {
 }()
 
 func maskFor(s string) (m mask) {
-	last := mask(0)
 	for i := range len(s) {
-		b := maskOf[s[i]]
-		m |= b
-		if last&hasSpace != 0 {
-			if b&hasSpace != 0 {
-				m |= hasRun
-			}
-			if b&(hasSlash|hasParen) != 0 {
-				m |= hasGap
-			}
+		m |= maskOf[s[i]]
+	}
+	if m&hasSpace != 0 {
+		if strings.Contains(s, "  ") {
+			m |= hasRun
 		}
-		last = b
+		if m&hasSlash != 0 && strings.Contains(s, " /") || m&hasParen != 0 && strings.Contains(s, " (") {
+			m |= hasGap
+		}
 	}
 	return m
 }
@@ -84,9 +81,9 @@ type transform struct {
 	// touches are the bytes without which a text stays what it is.
 	touches mask
 	do      func(string) string
-	// overlooks reports that the engine's transformation says that it has changed nothing of a text, although it
-	// has. Nil if that does not happen.
-	overlooks func(before, after string) bool
+	// reports is do as the engine's transformation says that it has done it: it says of some texts that they are what
+	// they were, although it has changed them. Nil if that does not happen.
+	reports func(string) string
 }
 
 // asReported ends the names of what reported returns.
@@ -95,13 +92,7 @@ const asReported = " as reported"
 // reported is t as a directive with multiMatch has it, which goes by what t says: what is said to be the same
 // is left as it was.
 func (t transform) reported() transform {
-	return transform{name: t.name + asReported, touches: t.touches, do: func(s string) string {
-		made := t.do(s)
-		if t.overlooks(s, made) {
-			return s
-		}
-		return made
-	}}
+	return transform{name: t.name + asReported, touches: t.touches, do: t.reports}
 }
 
 // transforms are those that are known, by their names. BestFit is that of Options.
@@ -113,7 +104,7 @@ func transforms(bestFit string) map[string]transform {
 		{name: "cssdecode", touches: hasBackslash, do: cssDecode},
 		{name: "escapeseqdecode", touches: hasBackslash, do: escapeSeqDecode},
 		{name: "hexencode", touches: always, do: func(s string) string { return hex.EncodeToString([]byte(s)) }},
-		{name: "htmlentitydecode", touches: hasAmpersand, do: html.UnescapeString, overlooks: func(before, after string) bool { return len(before) == len(after) }},
+		{name: "htmlentitydecode", touches: hasAmpersand, do: html.UnescapeString, reports: changedLength},
 		{name: "jsdecode", touches: hasBackslash, do: jsDecode},
 		{name: "length", touches: always, do: func(s string) string { return strconv.Itoa(len(s)) }},
 		{name: "lowercase", touches: hasUpper | hasHigh, do: strings.ToLower},
@@ -123,7 +114,7 @@ func transforms(bestFit string) map[string]transform {
 		{name: "normalizepathwin", touches: hasSlash | hasDot | hasBackslash | hasColon | hasSpace, do: normalizePathWin},
 		{name: "removecommentschar", touches: hasStar | hasDash | hasHash, do: removeCommentsChar},
 		{name: "removenulls", touches: hasNUL, do: func(s string) string { return strings.ReplaceAll(s, "\x00", "") }},
-		{name: "removewhitespace", touches: hasSpace | hasHigh, do: removeWhitespace, overlooks: hasNoSpace},
+		{name: "removewhitespace", touches: hasSpace | hasHigh, do: removeWhitespace, reports: spaceRemoved},
 		{name: "replacecomments", touches: hasStar, do: replaceComments},
 		{name: "urldecodeuni", touches: hasPercent | hasPlus, do: func(s string) string { return urlDecodeUni(s, bestFit) }},
 		{name: "utf8tounicode", touches: hasHigh, do: utf8ToUnicode},
@@ -592,11 +583,21 @@ func compressWhitespace(s string) string {
 	return made(s, out)
 }
 
-// hasNoSpace finds the texts of which removeWhitespace says that they are the same, although it may have replaced
-// invalid UTF-8.
-func hasNoSpace(before, _ string) bool {
-	has := maskFor(before)
-	return has&hasSpace == 0 && (has&hasHigh == 0 || strings.IndexFunc(before, unicode.IsSpace) < 0)
+// changedLength is html.UnescapeString, which the engine overlooks where the length stays the same.
+func changedLength(s string) string {
+	if decoded := html.UnescapeString(s); len(decoded) != len(s) {
+		return decoded
+	}
+	return s
+}
+
+// spaceRemoved is removeWhitespace, which is overlooked where there is none, although it may have replaced invalid
+// UTF-8.
+func spaceRemoved(s string) string {
+	if strings.IndexFunc(s, unicode.IsSpace) < 0 {
+		return s
+	}
+	return removeWhitespace(s)
 }
 
 func removeWhitespace(s string) string {

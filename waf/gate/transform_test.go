@@ -131,7 +131,7 @@ func (c *comparison) check(t testing.TB, value string) {
 			if i == 0 && len(steps) == 1 && tr.touches&(maskFor(value)|always) == 0 && got != before {
 				t.Fatalf("%s of %q: %q, although none of its bytes are touched", name, value, got)
 			}
-			if tr.overlooks != nil {
+			if tr.reports != nil {
 				tr = tr.reported()
 			}
 			several = append(several, tr.do(several[i]))

@@ -33,6 +33,35 @@ func loginCases() map[string]string {
 	return cases
 }
 
+// wafCases is the same of the cases about the WAF.
+func wafCases() map[string]string {
+	cases := map[string]string{
+		"W25": "TestHostIsAHeaderToTheRules", // there is no HTTP/3 yet
+		"W29": "TestDisruptiveActions",
+		"W30": "TestAClientThatLeavesIsNotBlocked",
+		"W32": "TestEventsStream",
+		"W33": "TestTheWAFChangesNoAnswer",
+	}
+	for id := range strings.FieldsSeq("W01 W04 W05 W06 W07 W08 W09 W10 W11 W12 W13 W14 W16 W18 W19 W20 W21 W23 W26") {
+		cases[id] = ""
+	}
+	return cases
+}
+
+// TestWAFCasesArePlayed holds the list together with the tests.
+func TestWAFCasesArePlayed(t *testing.T) {
+	t.Parallel()
+	names := testNames(t, "*_test.go", "../waf/*_test.go")
+	for id, test := range wafCases() {
+		if test == "" {
+			test = id
+		}
+		if !names[test] {
+			t.Errorf("%s: no test %q", id, test)
+		}
+	}
+}
+
 // TestLoginCasesArePlayed holds the list together with the tests.
 func TestLoginCasesArePlayed(t *testing.T) {
 	t.Parallel()
@@ -69,7 +98,7 @@ func testNames(t *testing.T, patterns ...string) map[string]bool {
 			ast.Inspect(tree, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.FuncDecl:
-					if n.Name.Name == "loginCases" {
+					if n.Name.Name == "loginCases" || n.Name.Name == "wafCases" {
 						return false
 					}
 					names[n.Name.Name] = true

@@ -316,7 +316,7 @@ func TestRecords(t *testing.T) {
 // TestEventsStream is case W32: the first event of a stream arrives while the upstream still writes.
 func TestEventsStream(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"block", "count", "off"} {
+	for _, mode := range []string{"block", "count", "off", "{groups: [leakages]}", "{mode: count, groups: [leakages]}", "{body: headers}"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			more := make(chan struct{})

@@ -368,8 +368,8 @@ func streamAttacks() []attack {
 	}
 }
 
-// play sends one attack and judges it.
-func (f *fixture) play(t *testing.T, a attack, send func(*testing.T, string) answer) {
+// play sends one attack, judges it and returns the status.
+func (f *fixture) play(t *testing.T, a attack, send func(*testing.T, string) answer) int {
 	t.Helper()
 	f.backend.drain()
 	got := send(t, f.fill(a.raw))
@@ -386,28 +386,48 @@ func (f *fixture) play(t *testing.T, a attack, send func(*testing.T, string) ans
 	} else if len(seen) > 0 {
 		t.Errorf("upstream: got %q, want nothing", seen)
 	}
+	return got.status
 }
 
-// TestAttacks plays the attack cases over raw sockets, in HTTP/1.1 and, where the attack can be said in
-// it, in HTTP/2. One fixture serves them all, one after another, because each looks at what reached the
+// TestAttacks plays the attack cases over raw sockets, in HTTP/1.1, with a body in chunks as well and, where the attack can be
+// said in it, in HTTP/2. One fixture serves them all, one after another, because each looks at what reached the
 // one upstream.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
 	f := startFixture(t)
 	cases := slices.Concat(pathAttacks(), headerAttacks(), loginAttacks(), streamAttacks(), bodyAttacks())
 	for _, a := range cases {
+		verdicts := map[string]int{}
 		t.Run(a.id+" "+a.what+" in HTTP 1", func(t *testing.T) {
-			f.play(t, a, func(t *testing.T, raw string) answer { return sendRaw(t, f.addr, hostOf(raw), raw) })
+			verdicts["HTTP/1.1"] = f.play(t, a, func(t *testing.T, raw string) answer { return sendRaw(t, f.addr, hostOf(raw), raw) })
 		})
 		if a.h1 {
 			continue
 		}
+		if chunked := inChunks(a.raw); chunked != a.raw {
+			t.Run(a.id+" "+a.what+" in chunks", func(t *testing.T) {
+				verdicts["chunked"] = f.play(t, a, func(t *testing.T, raw string) answer { return sendRaw(t, f.addr, hostOf(raw), inChunks(raw)) })
+			})
+		}
 		t.Run(a.id+" "+a.what+" in HTTP 2", func(t *testing.T) {
-			f.play(t, a, func(t *testing.T, raw string) answer {
+			verdicts["HTTP/2"] = f.play(t, a, func(t *testing.T, raw string) answer {
 				fields, body := toH2(raw)
 				return sendH2(t, f.addr, hostOf(raw), fields, body)
 			})
 		})
+		if strings.HasPrefix(a.id, "W") {
+			assertOneVerdict(t, a, verdicts)
+		}
+	}
+}
+
+// assertOneVerdict wants a request to have been answered alike however it came. A stream that is reset is as good as a 400.
+func assertOneVerdict(t *testing.T, a attack, verdicts map[string]int) {
+	t.Helper()
+	for way, got := range verdicts {
+		if want := verdicts["HTTP/1.1"]; max(got, http.StatusBadRequest) != max(want, http.StatusBadRequest) {
+			t.Errorf("%s %s: got %d in %s, and %d in HTTP/1.1", a.id, a.what, got, way, want)
+		}
 	}
 }
 

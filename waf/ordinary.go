@@ -114,7 +114,7 @@ func plainType(s string) bool {
 		return false // the grammar has no blanks there, and readers differ
 	}
 	for i, p := range params {
-		if strings.Contains(p.name, "*") || strings.Trim(p.value, plainValue) != "" ||
+		if strings.Contains(p.name, "*") || !p.quoted && !isToken(p.value) || strings.Trim(p.value, plainValue) != "" ||
 			slices.ContainsFunc(params[:i], func(q param) bool { return q.name == p.name }) {
 			return false
 		}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,9 +26,6 @@ type Options struct {
 	// Response and ResponseLines are those of a Route, for answers that belong to none.
 	Response      func(h http.Header)
 	ResponseLines func(h http.Header) []byte
-	// HeadLines returns what the server offers to a handler for adding lines to the head of its answer, behind WriteHeader;
-	// nil if it offers nothing on this connection. Without it no ResponseLines is called.
-	HeadLines func(ctx context.Context) func(status int, lines []byte)
 	// Page is how refusals look in a browser.
 	Page Page
 }

@@ -33,32 +33,38 @@ func (rec *recorder) WriteHeader(status int) {
 		}
 		return
 	}
-	add, lines := rec.head(status)
-	rec.w.WriteHeader(status)
-	if len(lines) > 0 {
-		add(status, lines)
+	if lines := rec.head(status); lines != nil {
+		rec.w.(linesWriter).WriteHeaderLines(status, lines)
+		return
 	}
+	rec.w.WriteHeader(status)
 }
 
-// head completes the headers of the final answer. It returns lines of it that are not among them, and what adds these.
-func (rec *recorder) head(status int) (add func(status int, lines []byte), lines []byte) {
+// A linesWriter is a server's ResponseWriter that takes whole lines of a head, CRLF included. They cost a copy, where
+// fields in a map cost that much each.
+type linesWriter interface {
+	WriteHeaderLines(status int, lines []byte)
+}
+
+// head completes the headers of the final answer. It returns lines of it that are not among them, if the server takes some.
+func (rec *recorder) head(status int) (lines []byte) {
 	x := rec.x
 	h := rec.w.Header()
 	rec.wrote = true
 	x.event.Status = status
-	add, lines = rec.security(h, status)
+	lines = rec.security(h, status)
 	keepPrivate(h, x.gen.opts.OwnCookie)
 	x.answerID[0] = x.event.ID
 	h["X-Request-Id"] = x.answerID[:]
 	if x.closing && x.http1 {
 		h["Connection"] = []string{"close"}
 	}
-	return add, lines
+	return lines
 }
 
 // security has the hook of whoever answers complete h, or return the lines that do: where the server takes those, and the
 // answer is none of our own with a policy that the hook may not replace.
-func (rec *recorder) security(h http.Header, status int) (add func(status int, lines []byte), lines []byte) {
+func (rec *recorder) security(h http.Header, status int) (lines []byte) {
 	x := rec.x
 	hook, fast, own := x.gen.opts.Response, x.gen.opts.ResponseLines, x.local
 	if x.route != nil {
@@ -68,9 +74,9 @@ func (rec *recorder) security(h http.Header, status int) (add func(status int, l
 	if !own {
 		policy = nil
 	}
-	if fast != nil && x.gen.opts.HeadLines != nil && policy == nil && status >= 200 && rec.conn == nil {
-		if add = x.gen.opts.HeadLines(x.Context); add != nil {
-			return add, fast(h)
+	if fast != nil && policy == nil && status >= 200 && rec.conn == nil {
+		if _, ok := rec.w.(linesWriter); ok {
+			return fast(h)
 		}
 	}
 	if hook != nil {
@@ -79,7 +85,7 @@ func (rec *recorder) security(h http.Header, status int) (add func(status int, l
 	if policy != nil {
 		h["Content-Security-Policy"] = policy
 	}
-	return nil, nil
+	return nil
 }
 
 // Write sends body bytes, and a 200 first if no head was sent.

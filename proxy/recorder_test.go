@@ -78,6 +78,17 @@ func TestResponseHookRunsOnceBeforeTheHeadWhoeverAnswers(t *testing.T) {
 	}
 }
 
+// A linesRecorder takes lines, as the server's own writer does.
+type linesRecorder struct {
+	*httptest.ResponseRecorder
+	take func(status int, lines []byte)
+}
+
+func (w linesRecorder) WriteHeaderLines(status int, lines []byte) {
+	w.take(status, lines)
+	w.WriteHeader(status)
+}
+
 // A server that writes lines by itself gets them instead of what the hook would set, but for our own pages with a policy of
 // their own, and for a connection that it takes none on.
 func TestResponseLinesReplaceTheHookWhereTheServerTakesThem(t *testing.T) {
@@ -87,7 +98,6 @@ func TestResponseLinesReplaceTheHookWhereTheServerTakesThem(t *testing.T) {
 		lines  string
 	}
 	var got []taken
-	takes := true
 	lines := func(name string) func(http.Header) []byte {
 		return func(h http.Header) []byte {
 			delete(h, "Server")
@@ -114,12 +124,6 @@ func TestResponseLinesReplaceTheHookWhereTheServerTakesThem(t *testing.T) {
 	gw := newGateway(
 		t, Options{
 			Response: hook, ResponseLines: lines("default"),
-			HeadLines: func(context.Context) func(int, []byte) {
-				if !takes {
-					return nil
-				}
-				return func(status int, lines []byte) { got = append(got, taken{status, string(lines)}) }
-			},
 		},
 		route("/app", false, respond("Content-Security-Policy")), route("/all", false, respond("X-Own")),
 		route("/page", true, respond("Content-Security-Policy")), route("/plain", true, respond()),
@@ -139,9 +143,13 @@ func TestResponseLinesReplaceTheHookWhereTheServerTakesThem(t *testing.T) {
 		{"/nowhere", true, nil, "hook"}, // a page of Deny has a policy
 		{"/none", true, nil, ""},
 	} {
-		got, takes = nil, tt.takes
+		got = nil
 		w := httptest.NewRecorder()
-		gw.ServeHTTP(w, httptest.NewRequest("GET", tt.path, nil))
+		var server http.ResponseWriter = w
+		if tt.takes {
+			server = linesRecorder{w, func(status int, lines []byte) { got = append(got, taken{status, string(lines)}) }}
+		}
+		gw.ServeHTTP(server, httptest.NewRequest("GET", tt.path, nil))
 		if !slices.Equal(got, tt.want) || w.Header().Get("X-Lines") != tt.field {
 			t.Errorf("%s: got %v and %q, want %v and %q", tt.path, got, w.Header().Get("X-Lines"), tt.want, tt.field)
 		}

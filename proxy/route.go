@@ -20,8 +20,8 @@ type Route struct {
 	Guards   []func(http.Handler) http.Handler // outermost first
 	Handler  http.Handler                      // required
 	Response func(h http.Header)               // called once per answer just before the final head is written, whoever answers
-	// ResponseLines may do the same where Options.HeadLines has something to offer: the lines that it returns, if any, go into
-	// the head as they are, and h has none of their fields.
+	// ResponseLines may do the same where the server's writer takes whole lines: those that it returns, if any, go into the
+	// head as they are, and h has none of their fields.
 	ResponseLines func(h http.Header) []byte
 	MaxBody       int64 // bytes; 0 means DefaultMaxBody
 	Gateway       bool  // answers come from Gatehouse itself and keep their own Content-Security-Policy

@@ -229,7 +229,6 @@ func (a *assembler) options() proxy.Options {
 		Violation:      wire.Violation,
 		Response:       a.security.Apply,
 		ResponseLines:  a.security.Lines,
-		HeadLines:      wire.HeadLines,
 	}
 	if a.sessions != nil || a.challenger != nil {
 		opts.OwnCookie = a.ownCookie

@@ -18,7 +18,7 @@ const acmeTLS = "acme-tls/1"
 // Serve accepts plain connections on ln and serves HTTP/1 on them. It blocks until Shutdown, then returns
 // http.ErrServerClosed, or an error that ln gave. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
-	return s.serve(ln, func(l *link) net.Conn { return plainConn{newConn(l, l)} })
+	return s.serve(ln, func(l *link) net.Conn { return l })
 }
 
 // ServeTLS accepts TLS connections on ln with tc and serves HTTP/2 or HTTP/1, as ALPN decides. It returns as
@@ -28,8 +28,8 @@ func (s *Server) ServeTLS(ln net.Listener, tc *tls.Config) error {
 	return s.serve(ln, func(l *link) net.Conn { return s.handshake(l, tc) })
 }
 
-// serve runs the accept loop. Each connection gets a goroutine that lasts until open has made of it what
-// net/http serves; nil means that nothing is left to serve.
+// serve runs the accept loop. Each connection gets a goroutine that lasts until open has made of it what is served;
+// nil means that nothing is left to serve. The one that serves it has a small stack again.
 func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 	queue := &queue{addr: ln.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}
 	if !s.listen(ln) {
@@ -53,10 +53,18 @@ func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 			continue
 		}
 		s.serving.Go(func() {
-			if c := open(l); c != nil {
+			nc := open(l)
+			if nc == nil {
+				return
+			}
+			l.setPaced(true)
+			if t, ok := nc.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
 				s.enter(l, serving)
-				l.setPaced(true)
-				queue.push(c)
+				queue.push(nc)
+				return
+			}
+			if c := newConn(nc, l); s.take(c) {
+				go c.serve()
 			}
 		})
 	}
@@ -91,8 +99,7 @@ func (s *Server) accept(ln net.Listener) (net.Conn, error) {
 	}
 }
 
-// handshake performs the TLS handshake. It returns the *tls.Conn for HTTP/2, because net/http serves that on
-// nothing else, and a filter around it for HTTP/1.
+// handshake performs the TLS handshake.
 func (s *Server) handshake(l *link, tc *tls.Config) net.Conn {
 	_ = l.SetDeadline(time.Now().Add(s.opts.HandshakeTimeout))
 	c := tls.Server(l, tc)
@@ -103,14 +110,11 @@ func (s *Server) handshake(l *link, tc *tls.Config) net.Conn {
 		return nil
 	}
 	_ = l.SetDeadline(time.Time{})
-	switch c.ConnectionState().NegotiatedProtocol {
-	case "h2":
-		return c
-	case acmeTLS:
+	if c.ConnectionState().NegotiatedProtocol == acmeTLS {
 		_ = c.Close()
 		return nil
 	}
-	return tlsConn{newConn(c, l)}
+	return c
 }
 
 func (s *Server) failHandshake(l *link, err error) {
@@ -175,7 +179,7 @@ func (s *Server) releaseHandshake(l *link) {
 	}
 }
 
-// A queue is the listener that net/http accepts from.
+// A queue is the listener from which net/http accepts connections for HTTP/2.
 type queue struct {
 	addr  net.Addr
 	conns chan net.Conn

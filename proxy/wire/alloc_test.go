@@ -3,26 +3,31 @@
 package wire
 
 import (
-	"net"
+	"net/http"
 	"testing"
 )
 
-// nowhere is a peer that takes what it is sent.
-type nowhere struct{ net.Conn }
-
-func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
-
-func TestHeadLinesDoNotAllocate(t *testing.T) {
+// A request makes its exchange, two maps and the text of its fields. Everything else is the connection's and is used again.
+func TestARequestAllocatesLittle(t *testing.T) {
 	// Not parallel: it counts what the whole process allocates.
-	c := newTape("", 1)
-	c.Conn = nowhere{}
-	head, lines := []byte("HTTP/1.1 200 OK\r\nX: y\r\n\r\n"), []byte(testLines)
+	body := make([]byte, 1024)
+	length, kind := []string{"1024"}, []string{"text/plain"}
+	lines := []byte(testLines)
+	s := NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		h["Content-Length"], h["Content-Type"] = length, kind
+		w.(linesWriter).WriteHeaderLines(200, lines)
+		_, _ = w.Write(body)
+	}), Options{})
+	l := s.admit(&tape{bytes: []byte(get), step: 4096, endless: true})
+	c := newConn(l, l)
+	s.sweeping.Store(true) // there is nothing to look for
 	if got := testing.AllocsPerRun(200, func() {
-		c.addFn(200, lines)
-		if _, err := c.Write(head); err != nil {
-			t.Fatal(err)
+		if !c.answer(c.next()) {
+			t.Fatal("the connection has ended")
 		}
-	}); got != 0 {
-		t.Errorf("allocations: got %v, want 0", got)
+		c.turn.Add(2)
+	}); got > 6 {
+		t.Errorf("allocations: got %v, want at most 6", got)
 	}
 }

@@ -15,8 +15,8 @@ const (
 	maxExcess      = 8 << 10
 )
 
-// scanChunk reads a chunk-size line. The last one, of size 0, is not released: it goes together with the
-// trailer section, because net/http loses a read error that comes between the two.
+// scanChunk reads a chunk-size line. The last one, of size 0, is not used: it belongs to the trailer section, which
+// is judged as a whole.
 func (f *framer) scanChunk(b []byte) (int, *Error) {
 	line, ok, err := f.nextLine(b)
 	if err != nil {
@@ -150,12 +150,15 @@ func (f *framer) scanTrailer(b []byte) (int, *Error) {
 			f.endMessage()
 			return f.endUnit(), nil
 		}
-		name, _, err := splitField(line)
+		name, value, err := splitField(line)
 		if err != nil {
 			return 0, err
 		}
 		if forbiddenTrailer(name) || looksLikeFraming(name) {
 			return 0, errTrailerMayNot
+		}
+		if f.into != nil {
+			f.into.trailer(name, value)
 		}
 	}
 }

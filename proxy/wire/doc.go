@@ -1,7 +1,12 @@
-// Package wire serves HTTP on connections whose bytes it has checked first, so that a stream has one reading.
+// Package wire serves HTTP on connections, so that a stream of bytes has one reading.
 //
-// Between TLS (or TCP) and net/http stands a filter for HTTP/1. It reads request heads and the framing of
-// bodies by the letter of RFC 9112 and holds a head back until it has read all of it, so that net/http, the
-// policies and the upstream never see a byte of a message that can be read in two ways. HTTP/2 connections
-// go to net/http as they are; their framing is binary.
+// HTTP/1 is served by a loop of its own. It reads request heads and the framing of bodies by the letter of RFC 9112,
+// once, and makes of what it has read the http.Request that net/http would have made; what can be read in two ways is
+// refused, and the policies and the upstream never see a byte of it. Handlers find what net/http's server offers them,
+// with these differences. The fields of an answer have no order. Bytes that were refused come to the handler as a
+// request that stands for them, see Violation, so that they leave an answer and a record like any other. And a client
+// that goes while the handler does not read or write is noticed within two tenths of a second after the handler has been
+// running for one, and not at once: most handlers have answered by then, and to watch for them all is dear.
+//
+// HTTP/2 connections go to net/http as they are; their framing is binary.
 package wire

@@ -2,12 +2,16 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 )
 
 // ErrTooManyConnections is reported to Options.OnError for a connection that was closed because
 // Options.MaxConns others were open.
 var ErrTooManyConnections = errors.New("accept: connection limit reached")
+
+// errLate is the error of writes to an answer whose handler has returned.
+var errLate = errors.New("write after the handler has returned")
 
 // An Error says why a byte stream was refused. It holds nothing that the client sent.
 type Error struct {
@@ -26,6 +30,14 @@ type HandshakeError struct{ Err error }
 func (e *HandshakeError) Error() string { return "tls handshake: " + e.Err.Error() }
 
 func (e *HandshakeError) Unwrap() error { return e.Err }
+
+// A panicError is a handler's panic.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
 func bad(reason string) *Error { return &Error{http.StatusBadRequest, reason} }
 
@@ -63,13 +75,12 @@ var (
 
 // Refusals of a body.
 var (
-	errChunkSize       = bad("chunk size is not a hexadecimal number below 2^63")
-	errChunkExtension  = bad("chunk extension is malformed or too long")
-	errChunkOverhead   = bad("chunks carry too little data for their framing")
-	errChunkEnd        = bad("chunk data is not followed by CRLF")
-	errTrailerTooLong  = bad("trailer section is longer than 2 KiB")
-	errTrailerMayNot   = bad("trailer section has a field that may not be a trailer")
-	errTruncated       = bad("request body ended early")
-	errBodyTooSlow     = &Error{http.StatusRequestTimeout, "request body arrives below the minimum rate"}
-	errBytesAheadOf101 = bad("bytes follow an Upgrade request before its answer")
+	errChunkSize      = bad("chunk size is not a hexadecimal number below 2^63")
+	errChunkExtension = bad("chunk extension is malformed or too long")
+	errChunkOverhead  = bad("chunks carry too little data for their framing")
+	errChunkEnd       = bad("chunk data is not followed by CRLF")
+	errTrailerTooLong = bad("trailer section is longer than 2 KiB")
+	errTrailerMayNot  = bad("trailer section has a field that may not be a trailer")
+	errTruncated      = bad("request body ended early")
+	errBodyTooSlow    = &Error{http.StatusRequestTimeout, "request body arrives below the minimum rate"}
 )

@@ -2,11 +2,11 @@ package wire
 
 import "bytes"
 
-// Limits of a head. net/http's own are looser; these are what reaches it.
+// Limits of a head.
 const (
 	maxRequestLine = 16 << 10 // ALB's limit
 	maxFields      = 256      // browsers send under 40; each field costs every rule of the WAF
-	maxTrailer     = 2 << 10  // net/http wants a trailer section to fit its 4 KiB buffer
+	maxTrailer     = 2 << 10  // a checksum and a signature, and the last-chunk line
 )
 
 type state uint8
@@ -17,18 +17,18 @@ const (
 	inChunk                // at a chunk-size line
 	inData                 // inside chunk data
 	inDataEnd              // at the CRLF behind chunk data
-	inTrailer              // behind the last-chunk line, which is held back with the trailer
-	held                   // behind a request that asks for an upgrade: nothing is released
+	inTrailer              // behind the last-chunk line, which the trailer section begins with
+	held                   // behind a request that asks for an upgrade: nothing is read
 )
 
-// A framer reads a stream of HTTP/1 requests. It holds no bytes: scan is called with the bytes that were
-// not yet released and says how many of them may go on. The zero value, with maxHead set, is at the start of
-// a stream.
+// A framer reads a stream of HTTP/1 requests. It holds no bytes: step is called with those that were not used yet and
+// says how many of them are. The zero value, with maxHead set, is at the start of a stream.
 type framer struct {
 	state   state
 	maxHead int
+	into    *exchange // takes what a head and a trailer section say, if it is there
 
-	// The pending unit is a head, a chunk-size line or a trailer section. The bytes given to scan begin
+	// The pending unit is a head, a chunk-size line or a trailer section. The bytes given to step begin
 	// with it.
 	line    int // where its current line begins
 	scanned int // how far line ends have been searched
@@ -55,41 +55,30 @@ type facts struct {
 // A span is a part of the pending unit.
 type span struct{ from, to int }
 
-// scan reads b, which begins with what earlier calls did not release. The first n bytes may be handed on; the
-// skip bytes behind them must be dropped, and scan called again with the rest. When err is non-nil the bytes
-// behind n must never be handed on; the state then tells whether the error lies in a head or in a body.
-func (f *framer) scan(b []byte) (n, skip int, err *Error) {
-	for n < len(b) {
-		rest, m, before := b[n:], 0, f.state
-		switch f.state {
-		case inHead:
-			if rest[0] == '\r' || f.line == 0 && f.scanned == 0 {
-				if skip, err = f.start(rest); skip > 0 || err != nil {
-					return n, skip, err
-				}
+// step reads b, which begins with what earlier calls did not use: a unit, or a piece of content. The first n bytes are
+// used; the skip bytes behind them must be dropped. If both are 0 and the state has not changed, more is needed. An
+// error is final; the state then tells whether it lies in a head or in a body.
+func (f *framer) step(b []byte) (n, skip int, err *Error) {
+	switch f.state {
+	case inHead:
+		if b[0] == '\r' || f.line == 0 && f.scanned == 0 {
+			if skip, err = f.start(b); skip > 0 || err != nil {
+				return 0, skip, err
 			}
-			m, err = f.scanHead(rest)
-		case inLength, inData:
-			m = int(min(f.left, int64(len(rest))))
-			f.left -= int64(m)
-			if f.left == 0 {
-				f.endData()
-			}
-		case inChunk:
-			m, err = f.scanChunk(rest)
-		case inDataEnd:
-			m, err = f.scanDataEnd(rest)
-		case inTrailer:
-			m, err = f.scanTrailer(rest)
-		case held:
-			return n, 0, nil
 		}
-		if err != nil || m == 0 && f.state == before {
-			return n, 0, err
-		}
-		n += m
+		n, err = f.scanHead(b)
+	case inLength, inData:
+		n = int(min(f.left, int64(len(b))))
+		f.took(n)
+	case inChunk:
+		n, err = f.scanChunk(b)
+	case inDataEnd:
+		n, err = f.scanDataEnd(b)
+	case inTrailer:
+		n, err = f.scanTrailer(b)
+	case held:
 	}
-	return n, 0, nil
+	return n, 0, err
 }
 
 // start looks at the first byte of a head. RFC 9112 section 2.2 has a server ignore at least one empty line
@@ -177,10 +166,21 @@ func (f *framer) endHead() *Error {
 		f.state, f.excess = inChunk, 0
 	case h.bodySize > 0:
 		f.state, f.left = inLength, h.bodySize
-	default:
+	}
+	if f.into != nil {
+		f.into.end(f)
+	}
+	if f.state == inHead {
 		f.endMessage()
 	}
 	return nil
+}
+
+// took follows content that was used.
+func (f *framer) took(n int) {
+	if f.left -= int64(n); f.left == 0 {
+		f.endData()
+	}
 }
 
 // endData follows the last byte of a body with Content-Length, or of a chunk.
@@ -203,3 +203,6 @@ func (f *framer) endMessage() {
 
 // inBody reports whether the stream stands inside a request's body.
 func (f *framer) inBody() bool { return f.state != inHead && f.state != held }
+
+// inContent reports whether it stands inside the content of one.
+func (f *framer) inContent() bool { return f.state == inLength || f.state == inData }

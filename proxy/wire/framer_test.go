@@ -6,6 +6,19 @@ import (
 	"testing"
 )
 
+// scan uses what it can of b: the first n bytes are good, and the skip bytes behind them are to be dropped.
+func (f *framer) scan(b []byte) (n, skip int, err *Error) {
+	for n < len(b) {
+		before := f.state
+		m, skip, err := f.step(b[n:])
+		n += m
+		if err != nil || skip > 0 || m == 0 && f.state == before {
+			return n, skip, err
+		}
+	}
+	return n, 0, nil
+}
+
 // play gives stream to a framer in steps of at most step bytes and returns what it released. With ended it
 // tells whether the stream stopped at a boundary between requests.
 func play(stream string, step int) (released string, ended bool, err *Error) {

@@ -8,21 +8,26 @@ import (
 	"testing"
 )
 
-// FuzzFramer holds the framer to one reading: what it releases, http.ReadRequest reads as the same number of
-// requests, without an error and without a byte left over.
-func FuzzFramer(f *testing.F) {
-	for _, s := range []string{
+// streams are what fuzzing starts from.
+func streams() []string {
+	return []string{
 		get, get + get, post + "Content-Length: 5\r\n\r\nhello" + get,
 		post + "Trailer: X\r\nTransfer-Encoding: chunked\r\n\r\n5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n" + get,
 		"\r\n" + get, "GET http://[::1]:1/%41?b HTTP/1.0\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
 		"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nraw", "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\nraw",
-	} {
+	}
+}
+
+// FuzzFramer holds the framer to one reading: what it releases, http.ReadRequest reads as the same number of
+// requests, without an error and without a byte left over.
+func FuzzFramer(f *testing.F) {
+	for _, s := range streams() {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, stream string) {
 		var want []string
 		fr := framer{maxHead: defaultMaxHeaderBytes}
-		released := replay(&fr, stream, func(head string) { want = append(want, firstLine(head)) })
+		released := release(&fr, stream, func(head string) { want = append(want, firstLine(head)) })
 		r := bufio.NewReader(strings.NewReader(released))
 		var got []string
 		for {
@@ -44,8 +49,8 @@ func FuzzFramer(f *testing.F) {
 	})
 }
 
-// replay releases stream one unit at a time and reports each head.
-func replay(f *framer, stream string, onHead func(string)) string {
+// release reads stream one unit at a time and reports each head.
+func release(f *framer, stream string, onHead func(string)) string {
 	var out strings.Builder
 	start := 0
 	pending := []byte(nil)

@@ -31,10 +31,14 @@ func (f *framer) requestLine(line []byte) *Error {
 		return errRequestLine
 	}
 	f.head.connect = string(method) == "CONNECT"
-	authority, err := checkTarget(string(method), rest[:len(rest)-version])
+	target := rest[:len(rest)-version]
+	authority, err := checkTarget(string(method), target)
 	if len(authority) > 0 {
 		from := bytes.Index(line, []byte("://")) + len("://") // a method has no colon
 		f.head.target = span{from, from + len(authority)}
+	}
+	if err == nil && f.into != nil {
+		err = f.into.line(method, target, f.head.http10)
 	}
 	return err
 }
@@ -99,13 +103,20 @@ func checkPath(p []byte) *Error {
 	}
 }
 
-// field checks one field line of a head and remembers what framing depends on. authority is that of an
-// absolute target.
+// field checks one field line of a head. authority is that of an absolute target.
 func (f *framer) field(line, authority []byte) *Error {
 	name, value, err := splitField(line)
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.checkField(name, value, authority)
 	}
+	if err == nil && f.into != nil {
+		f.into.field(name, value)
+	}
+	return err
+}
+
+// checkField remembers what framing depends on.
+func (f *framer) checkField(name, value, authority []byte) *Error {
 	h := &f.head
 	if h.fields++; h.fields > maxFields {
 		return errTooManyFields

@@ -2,15 +2,18 @@ package wire
 
 import (
 	"bufio"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
 )
 
 const testLines = "X-One: 1\r\nX-Two: a; b\r\n"
+
+// linesWriter is how a handler finds out that the server takes lines.
+type linesWriter interface {
+	WriteHeaderLines(status int, lines []byte)
+}
 
 // withLines answers as path says, with testLines in the head where the server takes them.
 func withLines(w http.ResponseWriter, r *http.Request) {
@@ -26,9 +29,10 @@ func withLines(w http.ResponseWriter, r *http.Request) {
 	case "/body":
 		_, _ = io.Copy(io.Discard, r.Body) // 100 Continue
 	}
-	w.WriteHeader(status)
-	if add := HeadLines(r.Context()); add != nil && r.URL.Path != "/plain" {
-		add(status, []byte(testLines))
+	if lw, ok := w.(linesWriter); ok && r.URL.Path != "/plain" {
+		lw.WriteHeaderLines(status, []byte(testLines))
+	} else {
+		w.WriteHeader(status)
 	}
 	switch r.URL.Path {
 	case "/304":
@@ -102,8 +106,8 @@ func TestHeadLinesStandOnceInTheFinalHead(t *testing.T) {
 
 func TestHeadLinesAreNotForHTTP2(t *testing.T) {
 	t.Parallel()
-	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
-		if HeadLines(r.Context()) != nil {
+	f := newFront(t, answer(func(w http.ResponseWriter, _ *http.Request) {
+		if _, ok := w.(linesWriter); ok {
 			w.WriteHeader(http.StatusTeapot)
 		}
 	}), Options{})
@@ -116,39 +120,3 @@ func TestHeadLinesAreNotForHTTP2(t *testing.T) {
 		t.Errorf("got %s %s", resp.Proto, resp.Status)
 	}
 }
-
-// What is not the head that was announced is not written at all: it would go without the lines.
-func TestHeadLinesOrNothing(t *testing.T) {
-	t.Parallel()
-	for _, p := range []string{
-		"", "\n", "HTTP/1.1 20\r\n", "HTTP/1.1 404 Not Found\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK", "hello\r\n",
-		"HTTP/2.0 200 OK\r\n", "HTTP/1.1 1:0 OK\r\n",
-	} {
-		var out strings.Builder
-		c := newTape("", 1)
-		c.Conn = &paper{out: &out}
-		c.addLines(200, []byte(testLines))
-		if n, err := c.Write([]byte(p)); n != 0 || !errors.Is(err, errNoHead) || out.Len() > 0 {
-			t.Errorf("%q: got %d, %v, and %q was written", p, n, err, &out)
-		}
-	}
-	var out strings.Builder
-	c := newTape("", 1)
-	c.Conn = &paper{out: &out}
-	c.addLines(200, []byte(testLines))
-	const head = "HTTP/1.1 200 OK\r\nX: y\r\n\r\n"
-	if n, err := c.Write([]byte(head)); n != len(head) || err != nil {
-		t.Errorf("got %d, %v", n, err)
-	}
-	if want := "HTTP/1.1 200 OK\r\n" + testLines + "X: y\r\n\r\n"; out.String() != want {
-		t.Errorf("got %q, want %q", &out, want)
-	}
-}
-
-// Paper is a peer that keeps what it is sent.
-type paper struct {
-	net.Conn
-	out *strings.Builder
-}
-
-func (c *paper) Write(p []byte) (int, error) { return c.out.Write(p) }

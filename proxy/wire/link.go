@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,7 +12,7 @@ import (
 	"gatehouse/internal/nowait"
 )
 
-// A link is an accepted connection below TLS. It keeps the deadlines that net/http and crypto/tls set apart
+// A link is an accepted connection below TLS. It keeps the deadlines that handlers, net/http and crypto/tls set apart
 // from the server's own and applies the earlier, and it ends a connection whose peer reads an answer too
 // slowly. It is safe for concurrent use as a net.Conn is.
 type link struct {
@@ -21,12 +23,13 @@ type link struct {
 	slot   atomic.Bool // holds one of Server.handshakes
 	phase  phase       // guarded by Server.mu
 
-	mu        sync.Mutex
-	readUser  time.Time
-	readOwn   time.Time
-	writeUser time.Time
-	writeOwn  time.Time
-	paced     bool
+	http1 *conn // that reads from it, guarded by Server.mu too
+	try   bool  // reads do not wait
+
+	mu    sync.Mutex
+	in    deadline
+	out   deadline
+	paced bool
 
 	writes pace // only in Write, which callers serialise
 }
@@ -57,6 +60,19 @@ func newLink(nc net.Conn, s *Server) *link {
 	return l
 }
 
+// A deadline is the earlier of two: that of who uses the connection, and the server's own. It is set only when the one
+// that is set would come too late, because that costs a timer; one that comes too early is found out about then.
+type deadline struct{ user, own, set time.Time }
+
+// due is when the deadline really is; the zero time is never.
+func (d *deadline) due() time.Time { return earlier(d.user, d.own) }
+
+// late reports whether what is set must be replaced by due.
+func (d *deadline) late() bool {
+	due := d.due()
+	return !due.IsZero() && (d.set.IsZero() || due.Before(d.set))
+}
+
 func (l *link) SetDeadline(t time.Time) error {
 	err := l.SetReadDeadline(t)
 	if werr := l.SetWriteDeadline(t); err == nil {
@@ -68,33 +84,55 @@ func (l *link) SetDeadline(t time.Time) error {
 func (l *link) SetReadDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.readUser = t
-	return l.Conn.SetReadDeadline(earlier(t, l.readOwn))
+	l.in.user = t
+	return l.setReadLocked()
 }
 
 func (l *link) SetWriteDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.writeUser = t
-	return l.Conn.SetWriteDeadline(earlier(t, l.writeOwn))
+	l.out.user = t
+	return l.setWriteLocked()
+}
+
+func (l *link) setReadLocked() error {
+	if !l.in.late() {
+		return nil
+	}
+	l.in.set = l.in.due()
+	return l.Conn.SetReadDeadline(l.in.set)
+}
+
+func (l *link) setWriteLocked() error {
+	if !l.out.late() {
+		return nil
+	}
+	l.out.set = l.out.due()
+	return l.Conn.SetWriteDeadline(l.out.set)
 }
 
 // setReadOwn sets the server's own read deadline; the zero time is none.
 func (l *link) setReadOwn(t time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if t.IsZero() && l.readOwn.IsZero() {
-		return
-	}
-	l.readOwn = t
-	_ = l.Conn.SetReadDeadline(earlier(l.readUser, t)) // fails only when the connection is closed
+	l.in.own = t
+	_ = l.setReadLocked() // fails only when the connection is closed
+}
+
+// await sets the server's own read deadline between two requests. Those of the handler before end there.
+func (l *link) await(t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.in.user, l.out.user = time.Time{}, time.Time{}
+	l.in.own = t
+	_ = l.setReadLocked()
 }
 
 // ownExpired reports whether the server's own read deadline has passed.
 func (l *link) ownExpired() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.readOwn.IsZero() && !time.Now().Before(l.readOwn)
+	return !l.in.own.IsZero() && !time.Now().Before(l.in.own)
 }
 
 // setPaced turns the server's own limits on or off. They are off during the handshake, which has a timeout
@@ -102,24 +140,60 @@ func (l *link) ownExpired() bool {
 func (l *link) setPaced(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.paced = on
-	if !on {
-		l.readOwn, l.writeOwn = time.Time{}, time.Time{}
-		_ = l.Conn.SetReadDeadline(l.readUser)
-		_ = l.Conn.SetWriteDeadline(l.writeUser)
+	if l.paced = on; !on {
+		l.in.own, l.out.own = time.Time{}, time.Time{}
 	}
 }
 
-func (l *link) Read(b []byte) (int, error) { return l.io.Read(b) }
-
-func (l *link) Write(b []byte) (int, error) {
-	l.srv.releaseHandshake(l)
-	start, ok := l.beginWrite(len(b))
-	if !ok {
-		return l.io.Write(b)
+// early reports whether err is that of a deadline which was set and is not due, and sets the one that is.
+func (l *link) early(err error, d *deadline, set func(time.Time) error) bool {
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false
 	}
-	n, err := l.io.Write(b)
-	l.writes.account(&l.srv.opts, time.Since(start), n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	due := d.due()
+	if !due.IsZero() && !time.Now().Before(due) {
+		return false
+	}
+	d.set = due
+	return set(due) == nil
+}
+
+func (l *link) Read(b []byte) (int, error) {
+	read := l.io.Read
+	if l.try {
+		read = l.tryRead
+	}
+	for {
+		n, err := read(b)
+		if n > 0 || !l.early(err, &l.in, l.Conn.SetReadDeadline) {
+			return n, err
+		}
+	}
+}
+
+func (l *link) tryRead(b []byte) (int, error) {
+	if c, ok := l.io.(*nowait.Conn); ok {
+		return c.TryRead(b)
+	}
+	return 0, nowait.ErrWouldBlock
+}
+
+func (l *link) Write(b []byte) (n int, err error) {
+	l.srv.releaseHandshake(l)
+	start, paced := l.beginWrite(len(b))
+	for {
+		var m int
+		m, err = l.io.Write(b[n:])
+		n += m
+		if !l.early(err, &l.out, l.Conn.SetWriteDeadline) {
+			break
+		}
+	}
+	if paced {
+		l.writes.account(&l.srv.opts, time.Since(start), n)
+	}
 	return n, err
 }
 
@@ -130,29 +204,42 @@ func (l *link) beginWrite(n int) (start time.Time, paced bool) {
 		return time.Time{}, false
 	}
 	start = time.Now()
-	l.writeOwn = start.Add(l.writes.allow(&l.srv.opts, n))
-	_ = l.Conn.SetWriteDeadline(earlier(l.writeUser, l.writeOwn))
+	l.out.own = start.Add(l.writes.allow(&l.srv.opts, n))
+	_ = l.setWriteLocked()
 	return start, true
 }
 
-// ReadFrom lets the kernel copy (sendfile, splice) in pieces small enough to be paced.
-func (l *link) ReadFrom(r io.Reader) (total int64, err error) {
+// readFrom lets the kernel copy up to most bytes (sendfile, splice), in pieces small enough to be paced.
+func (l *link) readFrom(r io.Reader, most int64) (total int64, err error) {
 	rf, ok := l.Conn.(io.ReaderFrom)
 	if !ok {
-		return io.Copy(writerOnly{l}, r)
+		return 0, nil
+	}
+	limited, ok := r.(*io.LimitedReader) // the kernel copies from what lies behind one of these, not two
+	if ok {
+		r, most = limited.R, min(most, limited.N)
+		defer func() { limited.N -= total }()
 	}
 	const piece = 64 << 10
-	for {
-		start, paced := l.beginWrite(piece)
-		n, err := rf.ReadFrom(io.LimitReader(r, piece))
+	for total < most {
+		want := min(piece, most-total)
+		start, paced := l.beginWrite(int(want))
+		l.mu.Lock()
+		l.out.set = l.out.due() // exactly: how far the kernel has come at another one is not known
+		err = l.Conn.SetWriteDeadline(l.out.set)
+		l.mu.Unlock()
+		if err != nil {
+			return total, err
+		}
+		n, err := rf.ReadFrom(io.LimitReader(r, want))
 		if paced {
 			l.writes.account(&l.srv.opts, time.Since(start), int(n))
 		}
-		total += n
-		if err != nil || n < piece {
+		if total += n; err != nil || n < want {
 			return total, err
 		}
 	}
+	return total, nil
 }
 
 // writerOnly hides ReadFrom from io.Copy.
@@ -174,6 +261,14 @@ func (l *link) Close() error {
 	err := l.Conn.Close()
 	l.srv.forget(l)
 	return err
+}
+
+// turn is the conn's; 1 if there is none, as net/http has connections that it looks after.
+func (l *link) turn() uint32 {
+	if l.http1 == nil {
+		return 1
+	}
+	return l.http1.turn.Load()
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -29,6 +29,8 @@ const (
 	// An accept error such as "too many open files" goes away by itself; these bound the wait.
 	acceptPauseMin = 5 * time.Millisecond
 	acceptPauseMax = time.Second
+	// How long a connection that has just been made has, at a shutdown, to send the request that it was made for.
+	freshGrace = 5 * time.Second
 	// How long Shutdown waits, after it has closed every connection, for handlers to notice.
 	closeGrace = 5 * time.Second
 )

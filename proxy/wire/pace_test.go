@@ -171,3 +171,47 @@ func TestHandlersDeadlinesHold(t *testing.T) {
 	send(t, c, post+"Content-Length: 2\r\n\r\n")
 	equal(t, answers(t, c), "200 ")
 }
+
+// A deadline that was set for one wait and passes in another ends nothing.
+func TestOldDeadlinesEndNothing(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{BodyGrace: busy})
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			c := f.dial(t, scheme)
+			br := bufio.NewReader(c)
+			for range 2 {
+				send(t, c, post+"Content-Length: 20000\r\n\r\n")
+				send(t, c, strings.Repeat("x", 20_000))
+				equal(t, []string{next(t, br)}, "200 POST / "+strings.Repeat("x", 20_000))
+				<-time.After(2 * busy) // nothing to wait for: silence is what is tested
+			}
+			send(t, c, get)
+			equal(t, []string{next(t, br)}, "200 GET /")
+		})
+	}
+}
+
+// At work, a connection does not set its deadlines for each wait.
+func TestDeadlinesAreSetWhenTheyWouldBeLate(t *testing.T) {
+	t.Parallel()
+	c := &counting{tape: tape{bytes: []byte(strings.Repeat(get, 1000)), step: len(get)}}
+	s := NewServer(answer(echo), Options{})
+	l := s.admit(c)
+	l.setPaced(true)
+	newConn(l, l).serve()
+	_ = s.Shutdown(t.Context())
+	if c.deadlines > 10 {
+		t.Errorf("%d deadlines set for 1000 requests, want a few", c.deadlines)
+	}
+}
+
+// counting counts deadlines.
+type counting struct {
+	tape
+	deadlines int
+}
+
+func (c *counting) SetReadDeadline(time.Time) error  { c.deadlines++; return nil }
+func (c *counting) SetWriteDeadline(time.Time) error { c.deadlines++; return nil }

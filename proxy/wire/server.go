@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Server accepts connections, checks what comes over them and has one handler answer their requests over
@@ -17,15 +18,20 @@ type Server struct {
 	opts       Options
 	handler    http.Handler
 	http       *http.Server
-	handshakes chan struct{} // slots for handshakes that compute
-	buffers    sync.Pool     // of *[bufferSize]byte
+	handshakes chan struct{}     // slots for handshakes that compute
+	buffers    sync.Pool         // of *[bufferSize]byte
+	names      map[string]string // commonFields
 
-	serving  sync.WaitGroup // accept loops, handshakes and net/http's accept loops
+	serving  sync.WaitGroup // accept loops, handshakes, net/http's accept loops and the sweep
 	handlers atomic.Int64   // running now
 	gone     chan struct{}  // a connection or a handler went; capacity 1
 	closing  atomic.Bool
+	over     chan struct{} // closed when closing is done
+	sweeping atomic.Bool
+	date     atomic.Pointer[date]
 
 	mu        sync.Mutex
+	closed    bool // over is closed
 	links     map[*link]struct{}
 	listeners map[net.Listener]struct{}
 	counts    [phases]int
@@ -49,13 +55,14 @@ func NewServer(h http.Handler, opts Options) *Server {
 		opts:       opts.withDefaults(),
 		handler:    h,
 		handshakes: make(chan struct{}, maxHandshakes()),
+		names:      commonFields(),
 		gone:       make(chan struct{}, 1),
+		over:       make(chan struct{}),
 		links:      make(map[*link]struct{}),
 		listeners:  make(map[net.Listener]struct{}),
 	}
 	s.buffers.New = func() any { return new([bufferSize]byte) }
 	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serveHTTP),
@@ -64,8 +71,6 @@ func NewServer(h http.Handler, opts Options) *Server {
 		MaxHeaderBytes:    s.opts.MaxHeaderBytes,
 		Protocols:         protocols,
 		HTTP2:             http2Config(),
-		ConnContext:       withConn,
-		ConnState:         s.connState,
 		// net/http answers OPTIONS * by itself otherwise: no host is looked at then, and no Event written.
 		DisableGeneralOptionsHandler: true,
 		// net/http takes its messages to nothing but a log.Logger.
@@ -99,16 +104,6 @@ func (s *Server) wake() {
 	case s.gone <- struct{}{}:
 	default:
 	}
-}
-
-// connState learns from net/http that a handler took a connection over.
-func (s *Server) connState(nc net.Conn, state http.ConnState) {
-	c := filterOf(nc)
-	if state != http.StateHijacked || c == nil {
-		return
-	}
-	c.hijacked()
-	s.enter(c.link, upgraded)
 }
 
 // errorWriter takes net/http's messages to the hook.
@@ -164,12 +159,26 @@ func (s *Server) admit(nc net.Conn) *link {
 func (s *Server) enter(l *link, p phase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.enterLocked(l, p)
+}
+
+// enterLocked reports whether the connection is still open.
+func (s *Server) enterLocked(l *link, p phase) bool {
 	if _, open := s.links[l]; !open {
-		return
+		return false
 	}
 	s.counts[l.phase]--
 	l.phase = p
 	s.counts[p]++
+	return true
+}
+
+// take has c answer requests, and reports whether it still can.
+func (s *Server) take(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.link.http1 = c
+	return s.enterLocked(c.link, serving)
 }
 
 func (s *Server) forget(l *link) {
@@ -202,12 +211,20 @@ func (s *Server) recycle(b []byte) {
 // closed.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopAccepting()
+	fresh := time.AfterFunc(freshGrace, func() { s.closeLinks(func(l *link) bool { return l.turn() == 0 }) })
+	defer fresh.Stop()
 	err := s.http.Shutdown(ctx)
 	if err == nil {
 		err = s.await(ctx, func() bool { return s.open() == 0 })
 	}
 	s.closeLinks(func(*link) bool { return true }) // first: one that is closed does not linger
 	_ = s.http.Close()
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.over)
+	}
+	s.mu.Unlock()
 	s.serving.Wait()
 	closed, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
 	defer cancel()
@@ -236,7 +253,9 @@ func (s *Server) stopAccepting() {
 	for ln := range listeners {
 		_ = ln.Close()
 	}
-	s.closeLinks(func(l *link) bool { return l.phase == handshaking })
+	s.closeLinks(func(l *link) bool {
+		return l.phase == handshaking || l.phase == serving && l.turn() > 0 && l.turn()%2 == 0
+	})
 }
 
 func (s *Server) open() int {

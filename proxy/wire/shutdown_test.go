@@ -75,6 +75,38 @@ func TestShutdownDrainsRequestsAndClosesIdleConnections(t *testing.T) {
 	}
 }
 
+// Who is answered while the server shuts down hears that its connection ends, and a connection that has just been made
+// may still send the request that it was made for.
+func TestShutdownAnswersWhoIsThere(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(entered)
+			<-release
+		}
+		echo(w, r)
+	}), Options{})
+	slow, fresh := f.dial(t, "https"), f.dial(t, "http")
+	await(t, func() bool { return f.Stats().Serving == 2 })
+	send(t, slow, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"+get)
+	<-entered
+	done := make(chan error)
+	go func() { done <- f.Shutdown(soon(t)) }()
+	await(t, f.closing.Load)
+	close(release)
+	send(t, fresh, get)
+	for _, c := range []net.Conn{slow, fresh} {
+		got, err := io.ReadAll(c)
+		if !strings.Contains(string(got), "\r\nConnection: close\r\n") || strings.Count(string(got), "HTTP/1.1") != 1 || err != nil {
+			t.Errorf("got %q, %v, want one answer that says that it is the last", got, err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
 func TestShutdownWaitsForUpgradedConnections(t *testing.T) {
 	t.Parallel()
 	for _, graceful := range []bool{true, false} {
@@ -114,6 +146,34 @@ func TestShutdownWaitsForUpgradedConnections(t *testing.T) {
 			t.Errorf("%d handlers run after Shutdown, want 0", got)
 		}
 		cancel()
+	}
+}
+
+// A connection that was taken over is its new owner's, also when the handler has returned.
+func TestShutdownLeavesTakenConnectionsAlone(t *testing.T) {
+	t.Parallel()
+	taken := make(chan net.Conn, 1)
+	f := newFront(t, answer(func(w http.ResponseWriter, _ *http.Request) {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+		}
+		taken <- c
+	}), Options{})
+	c := f.dial(t, "https")
+	send(t, c, get)
+	nc := <-taken
+	await(t, func() bool { return f.handlers.Load() == 0 })
+	done := make(chan error)
+	go func() { done <- f.Shutdown(soon(t)) }()
+	await(t, f.closing.Load)
+	_, _ = io.WriteString(nc, "x")
+	_ = nc.Close()
+	if got, err := io.ReadAll(c); string(got) != "x" || err != nil {
+		t.Errorf("got %q, %v, want what the owner wrote", got, err)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
 	}
 }
 

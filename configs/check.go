@@ -97,6 +97,7 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	c.checkTokens(d)
 	c.checkWAF(d)
+	c.checkIdle(d)
 	d.section("waf_budget", c.WAFBudget)
 	c.checkACL(d)
 	for name, limit := range c.Limits {
@@ -398,6 +399,39 @@ func (c *Config) checkWAF(d *decoder) {
 			d.fault(origin[i]+rest, msg)
 		}
 	})
+}
+
+// checkIdle reports exclusions that do nothing. One at the top does nothing if it does so on every route, and for
+// what Gatehouse answers itself.
+func (c *Config) checkIdle(d *decoder) {
+	type place struct{ field, msg string }
+	idle := make([][]place, len(c.WAF.Exclude))
+	engines := 0
+	consider := func(engine waf.Config) {
+		if engine.Mode == waf.ModeOff {
+			return
+		}
+		engines++
+		engine.Exclude = c.WAF.Exclude
+		engine.Idle(func(i int, field, msg string) { idle[i] = append(idle[i], place{field, msg}) })
+	}
+	consider(c.WAF)
+	for i, r := range c.Routes {
+		if r.WAF == nil {
+			continue // as the top
+		}
+		engine := mergeWAF(c.WAF, *r.WAF)
+		consider(engine)
+		engine.Exclude = r.WAF.Exclude
+		engine.Idle(func(j int, field, msg string) {
+			d.fault(fmt.Sprintf("routes[%d].waf.exclude[%d].%s", i, j, field), msg)
+		})
+	}
+	for i, list := range idle {
+		if len(list) > 0 && len(list) == engines {
+			d.fault(fmt.Sprintf("waf.exclude[%d].%s", i, list[0].field), list[0].msg)
+		}
+	}
 }
 
 // checkHeaders validates what a route says over the section at the top: by itself, and merged, where

@@ -109,3 +109,36 @@ routes:
 		t.Error("got 0, want a failure")
 	}
 }
+
+// TestExclusionsThatDoNothing: each is a Problem at its place; at the top only if no route has a use for it.
+func TestExclusionsThatDoNothing(t *testing.T) {
+	t.Parallel()
+	file := writeFile(t, "gatehouse.yaml", `listen: {https: ":443"}
+tls: {local: true}
+upstreams: {u: "http://127.0.0.1:8080"}
+waf:
+  groups: [core, sqli]
+  exclude:
+    - {rule: 942421}
+    - {rule: 933100}
+    - {rule: 942100, target: header.Referrer}
+routes:
+  - {match: app.example.test/php, to: u, require: nothing, waf: {groups: [php]}}
+  - {match: app.example.test/off, to: u, require: nothing, waf: {mode: off, exclude: [{rule: 944100}]}}
+  - {match: app.example.test, to: u, require: nothing, waf: {exclude: [{rule: 942100, target: query.q}, {rule: 944100}, {tag: attack-sqli, target: files}]}}
+`)
+	got := runToEnd(t, "", nil, "check", "-c", file)
+	for _, want := range []string{
+		`:7:14: waf.exclude[0].rule: rule 942421 does not run: it belongs to paranoia 4, and this is 1`,
+		`:9:30: waf.exclude[2].target: rule 942100 does not read header.Referrer: did you mean "header.Referer"?`,
+		`routes[2].waf.exclude[1].rule: rule 944100 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`routes[2].waf.exclude[2].target: no rule that this is about reads files`,
+	} {
+		if !strings.Contains(got.stderr, want) {
+			t.Errorf("got %s, want %q in it", got.stderr, want)
+		}
+	}
+	if got.code == 0 || strings.Count(got.stderr, "gatehouse.yaml:") != 4 {
+		t.Errorf("got %d and %s, want four Problems", got.code, got.stderr)
+	}
+}

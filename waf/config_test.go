@@ -43,9 +43,16 @@ func TestValidateReportsEverythingWrong(t *testing.T) {
 			{Rule: 942421, Target: "cookie._ga"},
 			{Rule: 200005},
 			{Rule: 190100, Target: "header.X-Rewrite-Url"},
+			{Rules: "942100-942199", Target: "query"},
+			{Rules: "942100"},
+			{Rules: "1-2"},
+			{Rules: "9-1"},
+			{Tag: "attack-sqli"},
+			{Tag: "attack-none"},
+			{Tag: "attack-sqli", Group: "sqli", Rules: "1-2"},
 		},
 	})
-	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php, leakages)"
+	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php, wordpress, admin-protection, size-restrictions, leakages)"
 	want := []string{
 		`mode: unknown mode "on" (want block, count or off)`,
 		`paranoia: 5 is not a paranoia level (want 1 to 4)`,
@@ -54,18 +61,22 @@ func TestValidateReportsEverythingWrong(t *testing.T) {
 		`response_limit: "100B" is out of range (want 1KiB to 1MiB)`,
 		`oversize: unknown answer to a long body "drop" (want reject or partial)`,
 		`groups[1]: unknown group "sql" ` + accepted,
-		`exclude[0]: says neither what rule nor what group (want one of them)`,
-		`exclude[1]: names both a rule and a group (want one of them)`,
+		`exclude[0]: says not what it is about (want one of rule, rules, tag and group)`,
+		`exclude[1]: names group and rule (want one of them)`,
 		`exclude[2].rule: no detection rule has the id 949110 (want one from an event, such as 942100)`,
 		`exclude[3].rule: no detection rule has the id 920340 (want one from an event, such as 942100)`,
 		`exclude[4].rule: no detection rule has the id 959100 (want one from an event, such as 942100)`,
 		`exclude[5].target: rules that read answers have no targets (want none)`,
 		`exclude[7].target: rules that read answers have no targets (want none)`,
 		`exclude[9].group: unknown group "sql" ` + accepted,
-		`exclude[10].target: unknown target "args.x" (want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME or body)`,
+		`exclude[10].target: unknown target "args.x" (want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME, body, files, path, query or uri)`,
 		`exclude[11].target: name "" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
 		`exclude[12].target: name "x\" \"id:1" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
 		`exclude[13].target: name "x|ARGS" in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)`,
+		`exclude[19].rules: no detection rule has an id from 1-2 (want a range such as 942100-942199)`,
+		`exclude[20].rules: "9-1" ends before it begins (want FIRST-LAST)`,
+		`exclude[22].tag: no detection rule has the tag "attack-none" (want one such as attack-sqli)`,
+		`exclude[23]: names group and rules and tag (want one of them)`,
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("problems (-got +want)\n%s", diff)

@@ -3,108 +3,74 @@ package waf
 import (
 	"fmt"
 	"maps"
-	"regexp"
+	"slices"
 	"strings"
 )
 
-// An Exclusion switches a rule off, or keeps it from reading one target.
+// An Exclusion switches rules off, or keeps them from reading one target. Exactly one of Rule, Rules, Tag and Group
+// says which rules.
 type Exclusion struct {
-	// Rule is a rule id, as events name it. Exactly one of rule and group is set.
+	// Rule is a rule id, as events name it.
 	Rule int `yaml:"rule"`
+	// Rules is a range of rule ids, such as 942100-942199.
+	Rules string `yaml:"rules"`
+	// Tag is a tag of rules, such as attack-sqli.
+	Tag string `yaml:"tag"`
 	// Group is a rule group's name, as in groups.
 	Group string `yaml:"group"`
-	// Target limits the exclusion to one argument, header or cookie by name, or to the body:
-	// "query.id", "form.x", "json.items.*.name", "header.x", "cookie.y", "body". A * stands for one
-	// step of a JSON path or a part of a name. Default: everything that the rule reads. In events query.id
-	// is the variable ARGS_GET with the key id, and form.x and json.x are ARGS_POST.
+	// Target limits the exclusion to one argument, header or cookie by name, or to a part of the request:
+	// "query.id", "form.x", "json.items.*.name", "header.x", "cookie.y", "body", "files", "path", "query", or "uri",
+	// which is path and query together where a rule reads them so. A * stands for one step of a JSON path or a part
+	// of a name. Default: everything that the rule reads. In events query.id is the variable ARGS_GET with
+	// the key id, and form.x and json.x are ARGS_POST.
 	Target string `yaml:"target"`
 }
 
-// targetKinds says which of the engine's variables one kind of target stands for. A value and its
-// name go together: the exclusion is about what has exactly that name.
-func targetKinds() map[string][]string {
-	return map[string][]string{
-		"query":  {"ARGS_GET", "ARGS_GET_NAMES"},
-		"form":   {"ARGS_POST", "ARGS_POST_NAMES"},
-		"json":   {"ARGS_POST", "ARGS_POST_NAMES"},
-		"header": {"REQUEST_HEADERS", "REQUEST_HEADERS_NAMES"},
-		"cookie": {"REQUEST_COOKIES", "REQUEST_COOKIES_NAMES"},
+// selectors names what says which rules x is about.
+func (x Exclusion) selectors() []string {
+	var out []string
+	for name, set := range map[string]bool{"rule": x.Rule != 0, "rules": x.Rules != "", "tag": x.Tag != "", "group": x.Group != ""} {
+		if set {
+			out = append(out, name)
+		}
 	}
+	slices.Sort(out)
+	return out
 }
 
-// bodyVariables are all the engine's variables that come out of a body.
-const bodyVariables = "!REQUEST_BODY|!ARGS_POST|!ARGS_POST_NAMES|!XML|!FILES|!FILES_NAMES|!MULTIPART_PART_HEADERS"
-
-const wantTarget = "want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME or body"
-
-// targetName is what a name in a target may look like. Blanks, quotes, |, / and , mean something to
-// the rule language and so cannot be named.
-var targetName = regexp.MustCompile(`^[A-Za-z0-9_.$@~+:\[\]*-]{1,200}$`)
-
 func (x Exclusion) validate(known map[int]crsRule, report func(field, msg string)) {
-	switch {
-	case x.Rule == 0 && x.Group == "":
-		report("", "says neither what rule nor what group (want one of them)")
-	case x.Rule != 0 && x.Group != "":
-		report("", "names both a rule and a group (want one of them)")
+	switch by := x.selectors(); {
+	case len(by) == 0:
+		report("", "says not what it is about (want one of rule, rules, tag and group)")
+	case len(by) > 1:
+		report("", fmt.Sprintf("names %s (want one of them)", strings.Join(by, " and ")))
 	case x.Group != "":
 		if msg := checkGroup(x.Group); msg != "" {
 			report("group", msg)
+		}
+	case x.Rules != "":
+		if ids, err := parseIDs(x.Rules); err != nil {
+			report("rules", err.Error())
+		} else if !ids.any(known) {
+			report("rules", fmt.Sprintf("no detection rule has an id from %s (want a range such as 942100-942199)", x.Rules))
+		}
+	case x.Tag != "":
+		if !slices.ContainsFunc(slices.Collect(maps.Values(known)), x.covers) {
+			report("tag", fmt.Sprintf("no detection rule has the tag %q (want one such as attack-sqli)", x.Tag))
 		}
 	default:
 		if _, ok := known[x.Rule]; !ok {
 			report("rule", fmt.Sprintf("no detection rule has the id %d (want one from an event, such as 942100)", x.Rule))
 		}
 	}
-	if _, err := x.variables(); err != nil {
+	if x.Target == "" {
+		return
+	}
+	if _, err := parseTarget(x.Target); err != nil {
 		report("target", err.Error())
-	} else if x.Target != "" && (x.Group == responseGroup || isAnswerRule(x.Rule)) {
+	} else if x.Group == responseGroup || isAnswerRule(x.Rule) {
 		report("target", "rules that read answers have no targets (want none)")
 	}
-}
-
-// variables is the target in the rule language: the list of variables to leave out. It is "" for the
-// whole rule.
-func (x Exclusion) variables() (string, error) {
-	if x.Target == "" {
-		return "", nil
-	}
-	if x.Target == "body" {
-		return bodyVariables, nil
-	}
-	kind, name, ok := strings.Cut(x.Target, ".")
-	vars := targetKinds()[kind]
-	if !ok || vars == nil {
-		return "", fmt.Errorf("unknown target %q (%s)", x.Target, wantTarget)
-	}
-	if !targetName.MatchString(name) {
-		return "", fmt.Errorf("name %q in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)", name)
-	}
-	if kind == "json" {
-		name = "json." + name
-	}
-	if strings.Contains(name, "*") {
-		name = globKey(name, kind == "json")
-	}
-	out := make([]string, len(vars))
-	for i, v := range vars {
-		out[i] = "!" + v + ":" + name
-	}
-	return strings.Join(out, "|"), nil
-}
-
-// globKey turns a name with * into the rule language's regular expression for keys. In a JSON path a *
-// does not go over a dot.
-func globKey(name string, path bool) string {
-	star := ".*"
-	if path {
-		star = "[^.]*"
-	}
-	parts := strings.Split(name, "*")
-	for i, p := range parts {
-		parts[i] = regexp.QuoteMeta(strings.ToLower(p)) // the engine compares with the key in lower case
-	}
-	return "/^" + strings.Join(parts, star) + "$/"
 }
 
 // exclusionDirectives compiles the exclusions for the rules that are loaded.
@@ -112,61 +78,108 @@ func exclusionDirectives(list []Exclusion, loaded []crsRule) (string, error) {
 	// A rule may be under both kinds. Once it is removed there is nothing to update.
 	var updates, removals strings.Builder
 	for _, x := range list {
-		vars, err := x.variables()
-		if err != nil {
-			return "", fmt.Errorf("exclude: %w", err)
+		var what target
+		if x.Target != "" {
+			var err error
+			if what, err = parseTarget(x.Target); err != nil {
+				return "", fmt.Errorf("exclude: %w", err)
+			}
 		}
 		for _, r := range loaded {
-			if !x.covers(r) {
-				continue
-			}
-			if vars == "" {
+			switch {
+			case !x.covers(r):
+			case x.Target == "":
 				fmt.Fprintf(&removals, "SecRuleRemoveById %d\n", r.id)
-			} else {
-				fmt.Fprintf(&updates, "SecRuleUpdateTargetById %d \"%s\"\n", r.id, vars)
+			case r.reads(what):
+				fmt.Fprintf(&updates, "SecRuleUpdateTargetById %d \"%s\"\n", r.id, what.negated())
 			}
 		}
 	}
 	return updates.String() + removals.String(), nil
 }
 
+// covers reports whether x is about r.
 func (x Exclusion) covers(r crsRule) bool {
-	if x.Rule != 0 {
+	switch {
+	case x.Rule != 0:
 		return x.Rule == r.id
+	case x.Rules != "":
+		ids, err := parseIDs(x.Rules)
+		return err == nil && ids.has(r.id)
+	case x.Tag != "":
+		return r.tagged(x.Tag)
 	}
 	g, ok := findGroup(x.Group)
 	return ok && g.has(r)
 }
 
+// tagged reports whether r has a tag, in any case, as the engine compares them.
+func (r crsRule) tagged(tag string) bool {
+	text, tag := strings.ToLower(r.text), strings.ToLower(tag)
+	for _, form := range []string{"tag:'" + tag + "'", "tag:" + tag + ",", "tag:" + tag + `"`} {
+		if strings.Contains(text, form) {
+			return true
+		}
+	}
+	return false
+}
+
+// Idle tells of the exclusions of c that do nothing: their rules do not run under c, or read nothing of their target.
+// Field is that of the exclusion, and i its place in c.Exclude. What Validate reports is not told again.
+func (c Config) Idle(report func(i int, field, msg string)) {
+	if len(c.Exclude) == 0 || c.Mode == ModeOff {
+		return
+	}
+	known, decide := knownRules(), c.normal().decider()
+	for i, x := range c.Exclude {
+		wrong := false
+		x.validate(known, func(string, string) { wrong = true })
+		if wrong {
+			continue
+		}
+		var about, running []crsRule
+		for _, id := range slices.Sorted(maps.Keys(known)) {
+			if r := known[id]; x.covers(r) {
+				about = append(about, r)
+				if decide.of(r) != ActionOff {
+					running = append(running, r)
+				}
+			}
+		}
+		if len(running) == 0 {
+			msg := decide.whyOff(about[0])
+			if len(about) > 1 {
+				msg = "none of its rules runs: " + msg
+			}
+			report(i, x.selectors()[0], msg)
+			continue
+		}
+		if x.Target == "" {
+			continue
+		}
+		what, _ := parseTarget(x.Target) // validate has read it
+		if !slices.ContainsFunc(running, func(r crsRule) bool { return r.reads(what) }) {
+			report(i, "target", misses(x.Target, running))
+		}
+	}
+}
+
 // Covers reports whether x keeps m from being found: it is about m's rule, and about the place or about all.
 func (x Exclusion) Covers(m Match) bool {
 	r := crsRule{id: m.RuleID}
-	if x.Group != "" {
+	if x.Rule == 0 {
 		r = knownRules()[m.RuleID]
 	}
 	return r.id == m.RuleID && x.covers(r) && x.reads(m)
 }
 
-// reads reports whether the target of x is where m was found. Names are compared as the engine does, in lower case.
+// reads reports whether the target of x is where m was found.
 func (x Exclusion) reads(m Match) bool {
-	vars, err := x.variables()
-	if err != nil || vars == "" {
-		return err == nil
+	if x.Target == "" {
+		return true
 	}
-	for v := range strings.SplitSeq(vars, "|") {
-		name, key, keyed := strings.Cut(strings.TrimPrefix(v, "!"), ":")
-		switch {
-		case name != m.Variable:
-		case !keyed:
-			return true
-		case strings.HasPrefix(key, "/"):
-			glob, err := regexp.Compile(strings.Trim(key, "/"))
-			return err == nil && glob.MatchString(strings.ToLower(m.Key))
-		default:
-			return strings.EqualFold(key, m.Key)
-		}
-	}
-	return false
+	what, err := parseTarget(x.Target)
+	return err == nil && what.covers(m.Variable, m.Key)
 }
 
 // A Filter says which of the matches that were recorded an engine of another Config finds again. It knows nothing

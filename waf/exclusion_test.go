@@ -1,9 +1,13 @@
 package waf
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Each exclusion lets through what it names and nothing beside it.
@@ -64,6 +68,21 @@ func TestExclusionsAreMinimal(t *testing.T) {
 			"cookie.prefs",
 			[]sample{{header: map[string]string{"Cookie": "prefs=" + union}}},
 			[]sample{{header: map[string]string{"Cookie": "pref=" + union}}, {target: "/?prefs=" + escaped(union)}},
+		},
+		{
+			"query",
+			[]sample{{target: "/?id=" + escaped(union)}, {target: "/?" + escaped(script) + "=1"}},
+			[]sample{{header: form, body: "id=" + escaped(union)}, {header: map[string]string{"Cookie": "id=" + union}}},
+		},
+		{
+			"path",
+			[]sample{{target: "/" + escaped(script)}},
+			[]sample{{target: "/?q=" + escaped(script)}, {target: "/x", header: map[string]string{"Referer": script}}},
+		},
+		{
+			"files",
+			[]sample{{header: multi, body: multipartBody("Content-Disposition: form-data; name=\"f\"; filename=\"a'b;c.txt\"\r\n\r\nx")}},
+			[]sample{{header: multi, body: field("id")}},
 		},
 		{
 			"header.Referer",
@@ -164,13 +183,21 @@ func TestGroupsSelectRules(t *testing.T) {
 		"posix":            {target: "/?h=" + escaped("a;wget http://e.example/x")},
 		"windows":          {target: "/?h=" + escaped("powershell.exe -NoP -NonI Invoke-Expression")},
 		"php":              {target: "/?x=" + escaped("<?php phpinfo(); ?>")},
+
+		"wordpress":         {target: "/xmlrpc.php"},
+		"admin-protection":  {target: "/phpmyadmin/"},
+		"size-restrictions": {target: "/?q=" + strings.Repeat("a", 3000)},
 	}
 	known := knownRules()
 	for _, g := range groups() {
 		if g.name == responseGroup {
 			continue
 		}
-		e := newTestEngine(t, Config{Groups: []string{g.name}}, "")
+		groups := Groups{g.name}
+		if g.extra { // alone in a list it adds to the others
+			groups = append(groups, "core:off", "known-bad-inputs:off", "sqli:off", "linux:off", "posix:off", "windows:off", "php:off")
+		}
+		e := newTestEngine(t, Config{Groups: groups}, "")
 		v := e.check(samples[g.name].request())
 		if len(v.result.Matches) == 0 {
 			t.Errorf("%s: found nothing in its own attack", g.name)
@@ -180,7 +207,7 @@ func TestGroupsSelectRules(t *testing.T) {
 				continue // every rule is slow under the race detector
 			}
 			for _, id := range ids(e.check(s.request()).result) {
-				if r, ok := known[id]; ok && r.file != "" && !g.has(r) {
+				if r, ok := known[id]; ok && len(groupsOf(r)) > 0 && !g.has(r) {
 					t.Errorf("%s: rule %d of another group matched the attack of %s", g.name, id, name)
 				}
 			}
@@ -207,5 +234,67 @@ func TestParanoiaAndThreshold(t *testing.T) {
 		if v := e.check(attack.request()); verdictOf(v) != want || v.result.Score != 20 {
 			t.Errorf("threshold %d: got %d at score %d, want %d at 20", threshold, verdictOf(v), v.result.Score, want)
 		}
+	}
+}
+
+// An exclusion that does nothing is told of, with what would do something.
+func TestIdleExclusions(t *testing.T) {
+	t.Parallel()
+	cfg := Config{
+		Groups: Groups{"core", "sqli", "php:count"}, Rules: map[string]string{"942190": "off"},
+		Exclude: []Exclusion{
+			{Rule: 942100, Target: "query.id"},
+			{Rule: 933100},
+			{Rule: 942421, Target: "cookie._ga"},
+			{Rule: 944150},
+			{Rule: 942190},
+			{Group: "windows", Target: "body"},
+			{Rules: "944100-944300"},
+			{Tag: "attack-injection-java"},
+			{Tag: "attack-sqli", Target: "path"},
+			{Rule: 942100, Target: "header.Referrer"},
+			{Rule: 942100, Target: "json.items.*.name"},
+			{Rule: 920100, Target: "header.X"},
+			{Rule: 930130, Target: "uri"},
+			{Rule: 911100, Target: "query.x"},
+			{Rule: 942100, Target: "files"},
+			{Rule: 1},                           // Validate says it
+			{Rule: 942100, Target: "nothing.x"}, // the same
+		},
+	}
+	var got []string
+	cfg.Idle(func(i int, field, msg string) { got = append(got, fmt.Sprintf("%d.%s: %s", i, field, msg)) })
+	want := []string{
+		`2.rule: rule 942421 does not run: it belongs to paranoia 4, and this is 1`,
+		`3.rule: rule 944150 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`4.rule: rule 942190 does not run: rules says off`,
+		`5.group: none of its rules runs: rule 932120 does not run: no group that it belongs to is on (windows)`,
+		`6.rules: none of its rules runs: rule 944100 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`7.tag: none of its rules runs: rule 190350 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`9.target: rule 942100 does not read header.Referrer: did you mean "header.Referer"? (want one of body, cookie.NAME, form.NAME, header.Referer, header.User-Agent, json.NAME, query, query.NAME)`,
+		`11.target: rule 920100 does not read header.X (want one of uri)`,
+		`12.target: rule 930130 does not read uri (want one of path)`,
+		`13.target: rule 911100 does not read query.x, nor anything else that can be named (leave the target out)`,
+		`14.target: rule 942100 does not read files (want one of body, cookie.NAME, form.NAME, header.Referer, header.User-Agent, json.NAME, query, query.NAME)`,
+	}
+	if diff := cmp.Diff(got, want); diff != "" {
+		t.Errorf("got (-) want (+)\n%s", diff)
+	}
+}
+
+// What is suggested for a match is never an exclusion that does nothing.
+func TestSuggestedExclusionsAreNotIdle(t *testing.T) {
+	t.Parallel()
+	e := newTestEngine(t, Config{Mode: ModeCount, Paranoia: 4}, "")
+	suggested := Config{Paranoia: 4}
+	for _, tt := range attacks() {
+		for _, m := range e.check(tt.attack.request()).result.Matches {
+			suggested.Exclude = append(suggested.Exclude, Exclusion{Rule: m.RuleID, Target: m.Target})
+		}
+	}
+	suggested.Validate(func(field, msg string) { t.Errorf("%s: %s", field, msg) })
+	suggested.Idle(func(i int, field, msg string) { t.Errorf("%+v: %s: %s", suggested.Exclude[i], field, msg) })
+	if len(suggested.Exclude) < 100 {
+		t.Errorf("got %d suggestions, want many", len(suggested.Exclude))
 	}
 }

@@ -44,8 +44,8 @@ func TestFilterAgreesWithTheEngine(t *testing.T) {
 				if filter.Finds(m) {
 					kept[fmt.Sprint(m.RuleID, m.Variable, m.Key)] = true
 				}
-				if TargetOf(m.Variable, m.Key) != m.Target {
-					t.Errorf("%+v: got target %q", m, TargetOf(m.Variable, m.Key))
+				if TargetOf(m.RuleID, m.Variable, m.Key) != m.Target {
+					t.Errorf("%+v: got target %q", m, TargetOf(m.RuleID, m.Variable, m.Key))
 				}
 				for _, x := range cfg.Exclude {
 					if x.Covers(m) && filter.Finds(m) {
@@ -62,8 +62,8 @@ func TestFilterAgreesWithTheEngine(t *testing.T) {
 
 func TestTargetOfWhatIsUnknown(t *testing.T) {
 	t.Parallel()
-	for _, tt := range [][3]string{{"", "", ""}, {"NO_SUCH", "x", ""}, {"ARGS_GET", "a b", ""}, {"ARGS_GET", "a*", ""}, {"ARGS_GET", "a", "query.a"}, {"REQUEST_URI", "", ""}} {
-		if got := TargetOf(tt[0], tt[1]); got != tt[2] {
+	for _, tt := range [][3]string{{"", "", ""}, {"NO_SUCH", "x", ""}, {"ARGS_GET", "a b", ""}, {"ARGS_GET", "a*", ""}, {"ARGS_GET", "a", "query.a"}, {"REQUEST_URI", "", ""}, {"REQUEST_HEADERS", "X-A", ""}, {"REQUEST_HEADERS", "Referer", "header.Referer"}} {
+		if got := TargetOf(942100, tt[0], tt[1]); got != tt[2] {
 			t.Errorf("%s:%s: got %q, want %q", tt[0], tt[1], got, tt[2])
 		}
 	}

@@ -89,11 +89,10 @@ func FuzzExclusionTarget(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
-		x := Exclusion{Rule: 942100, Target: target}
-		if _, err := x.variables(); err != nil {
+		if _, err := parseTarget(target); err != nil {
 			return
 		}
-		rules := []crsRule{{id: 1001}}
+		rules := []crsRule{{id: 1001, text: `SecRule ARGS_GET|ARGS_POST|REQUEST_HEADERS|REQUEST_COOKIES|REQUEST_URI|REQUEST_FILENAME|FILES "@rx x" "id:1001"`}}
 		text, err := exclusionDirectives([]Exclusion{{Rule: 1001, Target: target}}, rules)
 		if err != nil {
 			t.Fatal(err)

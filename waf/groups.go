@@ -44,6 +44,9 @@ func groups() []group {
 		{name: "posix", files: []string{"932"}, platform: "unix"},
 		{name: "windows", files: []string{"932"}, platform: "windows"},
 		{name: "php", files: []string{"933"}},
+		{name: "wordpress", extra: true},
+		{name: "admin-protection", extra: true},
+		{name: "size-restrictions", extra: true},
 		{name: responseGroup, files: []string{"950", "951", "952", "953", "954", "955", "956"}, extra: true},
 	}
 }
@@ -282,6 +285,19 @@ func (d decider) of(r crsRule) string {
 		}
 	}
 	return action
+}
+
+// whyOff says why a rule that is off does not run, and what would have it run.
+func (d decider) whyOff(r crsRule) string {
+	names := groupsOf(r)
+	switch on := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return d.groups[name] == ActionOff }); {
+	case len(names) > 0 && len(on) == 0:
+		return fmt.Sprintf("rule %d does not run: no group that it belongs to is on (%s)", r.id, strings.Join(names, ", "))
+	case r.level > d.level:
+		return fmt.Sprintf("rule %d does not run: it belongs to paranoia %d, and this is %d", r.id, r.level, d.level)
+	default:
+		return fmt.Sprintf("rule %d does not run: rules says off", r.id)
+	}
 }
 
 // An idRange is the ids from first to last.

@@ -158,7 +158,7 @@ func (p place) match(m types.MatchedRule) Match {
 		Message:  m.Message(),
 		Variable: p.variable.Name(),
 		Key:      p.key,
-		Target:   p.target(),
+		Target:   p.targetFor(m.Rule().ID()),
 		Severity: scoreOf(m.Rule().Severity()),
 	}
 }
@@ -242,23 +242,41 @@ func (p place) target() string {
 		target = "header." + http.CanonicalHeaderKey(p.key)
 	case variables.RequestCookies, variables.RequestCookiesNames:
 		target = "cookie." + p.key
-	case variables.RequestBody, variables.XML, variables.RequestXML, variables.Files, variables.FilesNames,
-		variables.MultipartPartHeaders:
-		target = "body"
+	case variables.RequestBody, variables.XML, variables.RequestXML:
+		return "body"
+	case variables.Files, variables.FilesNames, variables.MultipartPartHeaders, variables.MultipartFilename, variables.MultipartName:
+		return "files"
+	case variables.RequestFilename, variables.RequestBasename:
+		return "path"
+	case variables.QueryString:
+		return "query"
+	case variables.RequestURI, variables.RequestURIRaw, variables.RequestLine:
+		return "uri"
 	}
-	if _, err := (Exclusion{Target: target}).variables(); err != nil {
+	if _, err := parseTarget(target); err != nil {
 		return ""
 	}
 	return target
 }
 
-// TargetOf is a Match's Target by its Variable and Key, for matches that were written down without it.
-func TargetOf(variable, key string) string {
+// targetFor is the same for an exclusion of a rule: one is about what the rule's first directive reads.
+func (p place) targetFor(rule int) string {
+	name := p.target()
+	if r, ok := knownRules()[rule]; ok && name != "" {
+		if what, err := parseTarget(name); err != nil || !r.reads(what) {
+			return ""
+		}
+	}
+	return name
+}
+
+// TargetOf is a Match's Target by its RuleID, Variable and Key, for matches that were written down without it.
+func TargetOf(rule int, variable, key string) string {
 	v, err := variables.Parse(variable)
 	if err != nil {
 		return ""
 	}
-	return place{v, key}.target()
+	return place{v, key}.targetFor(rule)
 }
 
 // Effective is c with its defaults written out and its lists in order.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 )
@@ -405,8 +406,8 @@ func isDetection(id int) bool {
 	return id >= 910000 && id < 949000 || isAnswerRule(id) || id >= 190000 && id < 191000 || id >= 200000 && id < 200100
 }
 
-// knownRules is every detection rule of every level and group, by id.
-func knownRules() map[int]crsRule {
+// knownRules is every detection rule of every level and group, by id. Nobody changes it.
+var knownRules = sync.OnceValue(func() map[int]crsRule {
 	known := map[int]crsRule{}
 	add := func(file string, text []byte) {
 		for _, r := range detections(parseRules(file, string(text))) {
@@ -423,4 +424,4 @@ func knownRules() map[int]crsRule {
 		add("", text)
 	}
 	return known
-}
+})

@@ -40,6 +40,7 @@ func arrows() []arrow {
 		{"authn", "authn/identity", false, "makes identities"},
 		{"headers", "authn/identity", false, "asserts identities"},
 		{"waf", "waf/gate", false, "judges before the engine does"},
+		{"waf", "internal/suggest", false, "says which target an exclusion may have meant"},
 		{"waf", "waf/rx", false, "its own @rx, and the meter of both"},
 		{"waf/gate", "waf/rx", false, "matches expressions with it"},
 		{"waf/acl", "waf/gate", false, "finds SQL injection and XSS by what the engine finds them by, at a bounded cost"},

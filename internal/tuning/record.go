@@ -102,7 +102,9 @@ type Exclusion struct {
 }
 
 // exclusion is the smallest one that keeps m from being found.
-func (m Match) exclusion() Exclusion { return Exclusion{m.Rule, waf.TargetOf(m.Variable, m.Key)} }
+func (m Match) exclusion() Exclusion {
+	return Exclusion{m.Rule, waf.TargetOf(m.Rule, m.Variable, m.Key)}
+}
 
 func (m Match) found() waf.Match {
 	return waf.Match{RuleID: m.Rule, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Score}

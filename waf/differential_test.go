@@ -199,7 +199,7 @@ func pairs(t testing.TB, only ...string) []*pair {
 		cfg  Config
 	}{
 		{"as it comes", Config{}},
-		{"everything, counting", Config{Mode: ModeCount, Paranoia: 4}},
+		{"everything, counting", Config{Mode: ModeCount, Paranoia: 4, Groups: Groups{"wordpress", "admin-protection", "size-restrictions"}}},
 		{"everything, blocking", Config{Paranoia: 4, Threshold: 20}},
 		{"some groups", Config{Mode: ModeCount, Paranoia: 2, Groups: []string{"sqli", "php"}}},
 		{"other groups", Config{Mode: ModeCount, Paranoia: 3, Groups: []string{"core", "windows"}, Threshold: 7}},

@@ -433,6 +433,7 @@ func TestBlockedAsByCorazaAlone(t *testing.T) {
 		case !reached || r == nil:
 			return fmt.Errorf("got status %q, reached the handler: %v", got, reached)
 		}
+		r.RemoteAddr = "127.0.0.1:1" // rule 190300 goes by who it is
 		if refused := inspect(oracle, r).Refused; refused != 0 {
 			want = strconv.Itoa(refused)
 		}

@@ -302,6 +302,14 @@ func kindOf(rule int) string {
 // LabelOf is the label that a match of a rule of the engine puts on a request.
 func LabelOf(rule int) string { return "gatehouse:waf:" + groupOf(rule) + ":" + strconv.Itoa(rule) }
 
+// ownGroups names the groups of Gatehouse's own rules by their hundred.
+func ownGroups() map[int]string {
+	return map[int]string{
+		1901: "core", 1902: "core", 1903: "known-bad-inputs", 1904: "admin-protection", 1905: "wordpress",
+		1906: "size-restrictions", 1907: "posix", 1908: "php",
+	}
+}
+
 // groupOf is the group of a rule as the configuration names them, by its id.
 func groupOf(rule int) string {
 	switch rule / 1000 {
@@ -313,6 +321,11 @@ func groupOf(rule int) string {
 		return "known-bad-inputs"
 	case 942:
 		return "sqli"
+	case 190:
+		if rule == 190110 {
+			return "sqli"
+		}
+		return ownGroups()[rule/100]
 	case 200:
 		return "inspection" // what every engine refuses because it cannot be read
 	}

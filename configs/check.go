@@ -427,11 +427,31 @@ func (c *Config) checkIdle(d *decoder) {
 			d.fault(fmt.Sprintf("routes[%d].waf.exclude[%d].%s", i, j, field), msg)
 		})
 	}
+	c.checkWhom(d, "waf", c.WAF)
+	for i, r := range c.Routes {
+		if r.WAF != nil {
+			c.checkWhom(d, fmt.Sprintf("routes[%d].waf", i), *r.WAF)
+		}
+	}
 	for i, list := range idle {
 		if len(list) > 0 && len(list) == engines {
 			d.fault(fmt.Sprintf("waf.exclude[%d].%s", i, list[0].field), list[0].msg)
 		}
 	}
+}
+
+// checkWhom reports exclusions that are for people whom nobody knows, and too many of them together.
+func (c *Config) checkWhom(d *decoder, path string, section waf.Config) {
+	for i, x := range section.Exclude {
+		if x.For != nil && c.Login == nil {
+			d.fault(fmt.Sprintf("%s.exclude[%d].for", path, i), "nobody is known here: it needs a login")
+		}
+	}
+	mergeWAF(c.WAF, section).Validate(func(field, msg string) {
+		if field == "exclude" {
+			d.fault(path+".exclude", msg)
+		}
+	})
 }
 
 // checkHeaders validates what a route says over the section at the top: by itself, and merged, where

@@ -228,7 +228,12 @@ func mergeWAF(top, over waf.Config) waf.Config {
 	} else if len(over.Rules) > 0 {
 		merged.Rules = over.Rules
 	}
-	merged.Exclude = appendNew(top.Exclude, over.Exclude)
+	merged.Exclude = slices.Clone(top.Exclude)
+	for _, x := range over.Exclude {
+		if !slices.ContainsFunc(top.Exclude, x.Equal) {
+			merged.Exclude = append(merged.Exclude, x)
+		}
+	}
 	return merged
 }
 

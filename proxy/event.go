@@ -94,6 +94,7 @@ type WAFRecord struct {
 	Groups              []string // nil for those that run by default; those that count as NAME:count; shared by many events
 	RuleActions         []string // what single rules were told, as 942100:count; shared by many events
 	Exclusions          int      // how many
+	ExclusionsFor       []string // the groups of people that some of them are for; shared by many events
 }
 
 // A WAFResponse is what the WAF said of the answer. It is zero if the answer was not inspected.

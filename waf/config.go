@@ -111,6 +111,9 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
 	c.Groups.validate(report)
+	if n := len(c.conditions()); n > maxConditions {
+		report("exclude", fmt.Sprintf("is for %d different lists of groups (want at most %d: name groups together, or make routes of their own)", n, maxConditions))
+	}
 	if len(c.Exclude) == 0 && len(c.Rules) == 0 {
 		return
 	}
@@ -168,10 +171,16 @@ func (c Config) normal() Config {
 		c.ResponseLimit = ""
 	}
 	c.Exclude = slices.Clone(c.Exclude)
+	for i := range c.Exclude {
+		c.Exclude[i].For = c.Exclude[i].For.normal()
+	}
 	slices.SortFunc(c.Exclude, func(a, b Exclusion) int {
-		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Group, b.Group), cmp.Compare(a.Target, b.Target))
+		return cmp.Or(
+			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Rules, b.Rules), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Group, b.Group),
+			cmp.Compare(a.Target, b.Target), slices.Compare(a.whom(), b.whom()),
+		)
 	})
-	c.Exclude = slices.Compact(c.Exclude)
+	c.Exclude = slices.CompactFunc(c.Exclude, Exclusion.Equal)
 	return c
 }
 

@@ -24,6 +24,23 @@ type Exclusion struct {
 	// of a name. Default: everything that the rule reads. In events query.id is the variable ARGS_GET with
 	// the key id, and form.x and json.x are ARGS_POST.
 	Target string `yaml:"target"`
+	// For says whose requests it is for: those with a session whose groups are known to have one of these, and that
+	// the application's own pages have sent (Sec-Fetch-Site: same-origin). Default: everybody's.
+	For *Whom `yaml:"for"`
+}
+
+// Equal reports whether x and y say the same in the same words.
+func (x Exclusion) Equal(y Exclusion) bool {
+	same := (x.For == nil) == (y.For == nil) && slices.Equal(x.whom(), y.whom())
+	x.For, y.For = nil, nil
+	return same && x == y
+}
+
+func (x Exclusion) whom() []string {
+	if x.For == nil {
+		return nil
+	}
+	return x.For.Groups
 }
 
 // selectors names what says which rules x is about.
@@ -63,6 +80,7 @@ func (x Exclusion) validate(known map[int]crsRule, report func(field, msg string
 			report("rule", fmt.Sprintf("no detection rule has the id %d (want one from an event, such as 942100)", x.Rule))
 		}
 	}
+	x.For.validate(report)
 	if x.Target == "" {
 		return
 	}
@@ -78,6 +96,9 @@ func exclusionDirectives(list []Exclusion, loaded []crsRule) (string, error) {
 	// A rule may be under both kinds. Once it is removed there is nothing to update.
 	var updates, removals strings.Builder
 	for _, x := range list {
+		if x.For != nil {
+			continue // of a variant
+		}
 		var what target
 		if x.Target != "" {
 			var err error
@@ -213,11 +234,19 @@ func (f *Filter) Finds(m Match) bool {
 		return false
 	}
 	for _, x := range f.exclude {
-		if x.covers(r) && x.reads(m) {
+		if x.For == nil && x.covers(r) && x.reads(m) {
 			return false
 		}
 	}
 	return true
+}
+
+// Depends reports whether an exclusion that is for some people only would keep m from being found, and it is found
+// otherwise.
+func (f *Filter) Depends(m Match) bool {
+	return f.Finds(m) && slices.ContainsFunc(f.exclude, func(x Exclusion) bool {
+		return x.For != nil && x.covers(f.loaded[m.RuleID]) && x.reads(m)
+	})
 }
 
 // Counts reports whether the rule is on count: what it finds is recorded and decides nothing.

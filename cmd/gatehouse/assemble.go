@@ -403,7 +403,8 @@ func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler
 			byAddress = append(byAddress, guard)
 		}
 	}
-	inspect, err := a.inspection(place, a.wafOf(rt), rt.ACL, true)
+	rule, _ := rt.Require.Rule()
+	inspect, err := a.inspection(place, a.wafOf(rt), rt.ACL, rule.Providers, true)
 	if err != nil {
 		return nil, err
 	}
@@ -449,7 +450,7 @@ func identityKey(r *http.Request) ratelimit.Key {
 }
 
 // inspect returns the WAF guard, or none where it is off.
-func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, error) {
+func (a *assembler) inspect(cfg waf.Config, whom []string) ([]func(http.Handler) http.Handler, error) {
 	if cfg.Mode == waf.ModeOff {
 		return nil, nil
 	}
@@ -460,9 +461,9 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 	if err != nil {
 		return nil, at("waf_budget", err)
 	}
-	engine, err := a.parts.engines.take(cfg.Digest()+" "+shared, a.prev.engines, func() (*waf.Engine, error) {
+	engine, err := a.parts.engines.take(cfg.Digest()+" "+shared+fmt.Sprintf(" %q", whom), a.prev.engines, func() (*waf.Engine, error) {
 		return waf.New(cfg, waf.Options{
-			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF(cfg),
+			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF(cfg, whom),
 			Patterns: a.parts.patterns, Budget: budget,
 		})
 	}, func(e *waf.Engine) { a.observer.failed("closing a WAF engine", e.Close()) })
@@ -474,8 +475,9 @@ func (a *assembler) inspect(cfg waf.Config) ([]func(http.Handler) http.Handler, 
 
 // recordWAF returns what tells the event of a request what an engine of cfg found in it and then, where answers are
 // inspected, in the answer to it.
-func recordWAF(cfg waf.Config) func(context.Context, waf.Result) {
+func recordWAF(cfg waf.Config, whom []string) func(context.Context, waf.Result) {
 	engine := engineRecord(cfg)
+	engine.ExclusionsFor = whom
 	return func(ctx context.Context, r waf.Result) {
 		event := proxy.EventFrom(ctx)
 		verdict := wafVerdict(r)

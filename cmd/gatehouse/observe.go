@@ -339,6 +339,9 @@ func wafAttr(w *proxy.WAFRecord) slog.Attr {
 	if w.Exclusions > 0 {
 		group = append(group, slog.Int("exclusions", w.Exclusions))
 	}
+	if w.ExclusionsFor != nil {
+		group = append(group, slog.Any("exclusions_for", w.ExclusionsFor))
+	}
 	if w.Cause != 0 {
 		group = append(group, slog.Int("cause", w.Cause))
 	}

@@ -72,11 +72,12 @@ func (a *assembler) endpointGuards() (func(path string) []func(http.Handler) htt
 		}
 		limits[name] = limit
 	}
-	inspect, err := a.inspection("", a.cfg.WAF, acl.RouteConfig{}, true)
+	everybody := a.cfg.WAF.Variants().Configs[0]
+	inspect, err := a.inspection("", everybody, acl.RouteConfig{}, nil, true)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := a.inspection("", a.cfg.WAF, acl.RouteConfig{}, false)
+	rules, err := a.inspection("", everybody, acl.RouteConfig{}, nil, false)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func fullEvent() *proxy.Event {
 		WAF: proxy.WAFRecord{
 			Mode: "block", Verdict: "block", Score: 10, Cause: 949110, Rules: []int{942100}, Threshold: 5, Paranoia: 1,
 			Limit: "work", Response: proxy.WAFResponse{Verdict: "pass", Score: 3},
-			Groups: []string{"core", "sqli:count"}, RuleActions: []string{"942100:count"}, Counted: 5, Exclusions: 2, Matches: []proxy.WAFMatch{
+			Groups: []string{"core", "sqli:count"}, RuleActions: []string{"942100:count"}, Counted: 5, Exclusions: 2, ExclusionsFor: []string{"editors"}, Matches: []proxy.WAFMatch{
 				{RuleID: 942100, Message: "SQL", Variable: "ARGS_GET", Key: "id", Severity: 5},
 				{RuleID: 942100, Message: "SQL", Variable: "ARGS_GET", Key: "q", Severity: 5, Counted: true},
 			},

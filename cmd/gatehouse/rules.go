@@ -103,11 +103,11 @@ func fileStamp(name string) string {
 
 // inspection returns the guard that evaluates the rules at the top and those of own, and has the rule groups of cfg inspect
 // the request where the rules say; none where nothing is to be done. groups says whether the groups run.
-func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig, groups bool) ([]func(http.Handler) http.Handler, error) {
+func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig, providers []string, groups bool) ([]func(http.Handler) http.Handler, error) {
 	var inspect []func(http.Handler) http.Handler
 	if groups {
 		var err error
-		if inspect, err = a.inspect(cfg); err != nil {
+		if inspect, err = a.inspectFor(cfg, providers); err != nil {
 			return nil, at(strings.TrimPrefix(place+".waf", "."), err)
 		}
 	}

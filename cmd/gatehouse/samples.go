@@ -34,7 +34,7 @@ func sampleOf(e *proxy.Event) tuning.Record {
 	if w := &e.WAF; w.Verdict != "" {
 		rec.WAF = &tuning.WAF{
 			Mode: w.Mode, Verdict: w.Verdict, Score: w.Score, Threshold: w.Threshold, Paranoia: w.Paranoia,
-			Groups: w.Groups, Rules: w.RuleActions, Counted: w.Counted, Exclusions: w.Exclusions, Cause: w.Cause, Limit: w.Limit,
+			Groups: w.Groups, Rules: w.RuleActions, Counted: w.Counted, Exclusions: w.Exclusions, For: w.ExclusionsFor, Cause: w.Cause, Limit: w.Limit,
 		}
 		if a := w.Response; a.Verdict != "" {
 			rec.WAF.Response = &tuning.Response{Verdict: a.Verdict, Score: a.Score}

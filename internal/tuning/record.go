@@ -66,6 +66,7 @@ type WAF struct {
 	Rules      []string `json:"rule_actions,omitempty"`
 	Counted    int      `json:"counted,omitempty"` // what rules on count would have added to the score
 	Exclusions int      `json:"exclusions,omitempty"`
+	For        []string `json:"exclusions_for,omitempty"` // groups that some of them are for
 	Cause      int      `json:"cause,omitempty"`
 	Matches    []Match  `json:"matches,omitempty"` // of the request, and behind them of the answer
 	// Response is what was found in the answer; nil if it was not inspected.
@@ -227,6 +228,9 @@ func (rec *Record) validate() error {
 	}
 	if n := len(rec.WAF.Groups); n > maxRecorded {
 		return fmt.Errorf("waf.groups: want at most %d, got %d", maxRecorded, n)
+	}
+	if n := len(rec.WAF.For); n > maxRecorded {
+		return fmt.Errorf("waf.exclusions_for: want at most %d, got %d", maxRecorded, n)
 	}
 	if n := len(rec.WAF.Rules); n > waf.MaxRules {
 		return fmt.Errorf("waf.rule_actions: want at most %d, got %d", waf.MaxRules, n)

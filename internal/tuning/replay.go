@@ -96,6 +96,9 @@ func (r *Replay) Judge(rec *Record, p *Plan) (Change, error) {
 		return c, nil
 	}
 	c.Why = append(c.Why, r.differences(rec, p)...)
+	if out.Verdict == Refuses && slices.ContainsFunc(rec.WAF.Matches, func(m Match) bool { return p.finds.Depends(m.found()) }) {
+		c.Assumes = "that whoever sent it is in none of the groups that an exclusion is for"
+	}
 	if rec.WAF.Exclusions > 0 && out.Verdict == Passes {
 		c.Assumes = fmt.Sprintf("that the new file keeps the %s that it was inspected with", several(rec.WAF.Exclusions, "exclusion"))
 	}

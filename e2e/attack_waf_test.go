@@ -166,6 +166,12 @@ func bodyPlaces() []place {
 		{name: "multipart, a name", put: func(s string) string {
 			return post(part(`name="`+strings.NewReplacer(`"`, "%22", `\`, `\\`).Replace(s)+`"`, "1"), "multipart/form-data; boundary=XyZ")
 		}},
+		{name: "multipart, the name of a file", put: func(s string) string {
+			return post(part(`name="a"; filename="`+strings.NewReplacer(`"`, "%22", `\`, `\\`).Replace(s)+`.jpg"`, "1"), "multipart/form-data; boundary=XyZ")
+		}},
+		{name: "multipart, the name of a file in another charset", put: func(s string) string {
+			return post(part(`name="a"; filename="a.jpg"; filename*=UTF-8''`+everyByte(s+".jpg"), "1"), "multipart/form-data; boundary=XyZ")
+		}},
 		{name: "multipart, with a type of its own", put: func(s string) string {
 			return post(multipart("Content-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"+s), "multipart/form-data; boundary=XyZ")
 		}},

@@ -263,6 +263,8 @@ func (f *form) feed(tx transaction) {
 			continue
 		}
 		for _, name := range p.filenames {
+			// Applications show and keep the names of files as they do what people write; the set looks at their ends.
+			tx.AddPostRequestArgument(p.name, name)
 			v.MultipartFilename().Add(p.name, name)
 			v.Files().Add("", name)
 			v.FilesSizes().SetIndex(name, 0, strconv.Itoa(len(p.content)))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp/syntax"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -32,9 +33,10 @@ type Pattern struct {
 	insts    []inst
 	begin    uint32 // the first of them
 	classes  *classes
-	bytes    bool // each byte is a character
-	looks    bool // there are empty-width assertions
-	anchored bool // a match can only begin at the beginning
+	bytes    bool   // each byte is a character
+	looks    bool   // there are empty-width assertions
+	anchored bool   // a match can only begin at the beginning
+	first    []byte // if not nil, the only bytes that are more to the start than one that it passes
 	stride   uint32
 	max      int // states
 
@@ -121,6 +123,7 @@ func build(re *syntax.Regexp, bytes bool) (*Pattern, error) {
 	p.max = max(tableBytes/4/int(p.stride), 64)
 	p.scratch = newScratch(len(prog.Inst))
 	p.begins()
+	p.first = p.firstBytes()
 	p.reset()
 	return p, nil
 }
@@ -166,6 +169,13 @@ func (p *Pattern) Match(s string, m *Meter) bool {
 	if state < firstRow {
 		return state == matched
 	}
+	if p.first != nil {
+		i := p.skip(s)
+		if i < 0 {
+			return p.atEnd(t, state, m)
+		}
+		s = s[i:]
+	}
 	if p.bytes {
 		return p.matchBytes(t, state, s, m)
 	}
@@ -191,6 +201,17 @@ func (p *Pattern) Match(s string, m *Meter) bool {
 		state = next
 	}
 	return p.atEnd(t, state, m)
+}
+
+// skip is where the first byte is that leads away from the start, or -1.
+func (p *Pattern) skip(s string) int {
+	found := -1
+	for _, b := range p.first {
+		if i := strings.IndexByte(s, b); i >= 0 {
+			found, s = i, s[:i]
+		}
+	}
+	return found
 }
 
 func (p *Pattern) matchBytes(t *table, state uint32, s string, m *Meter) bool {

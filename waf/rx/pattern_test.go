@@ -15,6 +15,7 @@ func patterns() []string {
 		`(?:a|b)*c\z`, `(?m)^$`, `^$`, `(?s).{3}$`, `é+`, `[\x{80}-\x{ff}]b`, `\x{fffd}`, `a*`, `(?:^|[;&])id=`, `\b`, `\B`,
 		`(?i)\bor\b.{0,10}=`, `a.c`, `(?s)a.c`, `(?m)a$\n^b`, `\pL+\d`, `[^\x00-\x7f]`, `(?i)ſ`, `(?i)[k-s]{3}`, `x|\bab|cd$`,
 		`(?:(?:a{0,4}){0,4}b)`, `(a|ab)(c|bcd)(d*)`, `^(?:x|y)*$`, `\z`, `(?m:^)\s*$`, `$a`, `a\b`, `\w\b.`, `.\b\w`,
+		`_.`, `_?;`, `(?:;|_|&)+a`, `[&=]|\d`, `é_`, `q$`, `_(?:$|a)`, `k`, `(?i)q_`,
 	}
 }
 
@@ -112,8 +113,9 @@ func TestBytesAreCharacters(t *testing.T) {
 	}
 	for s, want := range map[string]bool{
 		"\xbcscript\xbe": true, "\xbcscript>": true, "<a\xbe": true, "\xbc": false, "<a>": false,
-		"\u00bcx>": true, // whose second byte it is
-		"¾":        false, "<¾": true, "": false,
+		"\u00bcx>":                  true, // whose second byte it is
+		"a plain text before \xbc>": true, "a plain text before <a": false, "ab <\xbd": false, "\xbe\xbe<\xbc\xbe": true,
+		"¾": false, "<¾": true, "": false,
 	} {
 		if got := p.Match(s, nil); got != want {
 			t.Errorf("%q: got %v, want %v", s, got, want)

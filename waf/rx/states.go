@@ -5,6 +5,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // A state is where the program may be, all of its threads at once. Where a match may begin anywhere, the
@@ -121,6 +122,39 @@ func (p *Pattern) beginning(k kind, class uint32) *beginning {
 		*at = &beginning{slices.Clone(p.next), matches}
 	}
 	return *at
+}
+
+// fewBytes is how many bytes are looked for, one behind the other, sooner than to go through a text.
+const fewBytes = 3
+
+// firstBytes lists the bytes behind which something may have begun, or is nil if they are more than few.
+func (p *Pattern) firstBytes() []byte {
+	if p.anchored || p.looks || p.startMatches {
+		return nil
+	}
+	begins := func(class uint8) bool {
+		b := p.beginning(kindOther, uint32(class))
+		return b.matches || len(b.insts) > 0
+	}
+	first := []byte{}
+	for b := range 256 {
+		class := p.classes.ascii[b%utf8.RuneSelf]
+		switch {
+		case b >= utf8.RuneSelf && p.bytes:
+			class = p.classes.above(rune(b))
+		case b >= utf8.RuneSelf:
+			continue
+		}
+		if begins(class) {
+			if first = append(first, byte(b)); len(first) > fewBytes {
+				return nil
+			}
+		}
+	}
+	if !p.bytes && slices.ContainsFunc(p.classes.of, begins) {
+		return nil // characters of several bytes
+	}
+	return first
 }
 
 // grow is a table of the cache with room for more states, that has the entries of old.

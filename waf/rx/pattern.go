@@ -131,7 +131,7 @@ func build(re *syntax.Regexp, bytes bool) (*Pattern, error) {
 // What a match costs in a Meter's units: each byte in a state that exists, where the tables of many Patterns compete
 // for the processor's caches, and the call.
 const (
-	byteWork = 2
+	byteWork = 3
 	callWork = 30
 )
 

@@ -29,7 +29,7 @@ func (s *Server) ServeTLS(ln net.Listener, tc *tls.Config) error {
 }
 
 // serve runs the accept loop. Each connection gets a goroutine that lasts until open has made of it what is served;
-// nil means that nothing is left to serve. The one that serves it has a small stack again.
+// nil means that nothing is left to serve. The one that serves it is another: a handshake leaves a deep stack behind.
 func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 	queue := &queue{addr: ln.Addr(), conns: make(chan net.Conn), done: make(chan struct{})}
 	if !s.listen(ln) {
@@ -53,20 +53,23 @@ func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 			continue
 		}
 		s.serving.Go(func() {
-			nc := open(l)
-			if nc == nil {
-				return
-			}
-			l.setPaced(true)
-			if t, ok := nc.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
-				s.enter(l, serving)
-				queue.push(nc)
-				return
-			}
-			if c := newConn(nc, l); s.take(c) {
-				go c.serve()
+			if nc := open(l); nc != nil {
+				s.hand(nc, l, queue)
 			}
 		})
+	}
+}
+
+// hand has an open connection served: by net/http, which takes it from the queue, if it speaks HTTP/2.
+func (s *Server) hand(nc net.Conn, l *link, queue *queue) {
+	l.setPaced(true)
+	if t, ok := nc.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol == "h2" {
+		s.enter(l, serving)
+		queue.push(nc)
+		return
+	}
+	if c := newConn(nc, l); s.take(c) {
+		go c.serve() // it ends with its connection, which Shutdown waits for
 	}
 }
 

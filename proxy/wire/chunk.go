@@ -70,7 +70,7 @@ func chunkSize(line []byte) (int64, *Error) {
 }
 
 // checkExtensions reads *( ";" token [ "=" ( token / quoted-string ) ] ), RFC 9112 section 7.1.1. The "bad
-// white space" of that section is refused. net/http drops extensions: they end here.
+// white space" of that section is refused. Extensions are dropped.
 func checkExtensions(b []byte) *Error {
 	for len(b) > 0 {
 		n := tokenLen(b[1:])

@@ -143,7 +143,7 @@ func (c *conn) idle() bool {
 		c.link.await(time.Time{})
 		return true
 	}
-	if c.srv.closing.Load() { // asked after the turn has ended, which Shutdown looks at behind setting it
+	if c.srv.closing.Load() { // if this is too early to see it, Shutdown is late enough to see the end of the turn
 		return false
 	}
 	c.dropBuffer()

@@ -147,7 +147,7 @@ func TestServerNoticesTheClientsGoing(t *testing.T) {
 	}
 }
 
-// BenchmarkServer compares a keep-alive request over plain TCP with net/http alone.
+// BenchmarkServer compares a keep-alive request over plain TCP with net/http's server.
 func BenchmarkServer(b *testing.B) {
 	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	ended, cancel := context.WithCancel(b.Context())

@@ -43,8 +43,7 @@ func (f *framer) requestLine(line []byte) *Error {
 	return err
 }
 
-// checkTarget admits the four forms of RFC 9112 section 3.2 as far as url.ParseRequestURI reads them the same
-// way: what net/http would refuse without asking the handler is refused here, so that it leaves an Event. It
+// checkTarget admits the four forms of RFC 9112 section 3.2 as far as url.ParseRequestURI reads them the same way. It
 // returns the authority of an absolute target.
 func checkTarget(method string, t []byte) (authority []byte, err *Error) {
 	for _, c := range t {
@@ -169,7 +168,7 @@ func splitField(line []byte) (name, value []byte, err *Error) {
 }
 
 // setHost takes one Host. That of a request with an absolute target must be its authority (RFC 9112 section
-// 3.2): net/http forgets the field then, and a request has one host, not two.
+// 3.2): the authority counts then, and a request has one host, not two.
 func (h *facts) setHost(value, authority []byte) *Error {
 	if h.host {
 		return errManyHosts

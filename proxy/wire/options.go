@@ -37,7 +37,8 @@ const (
 
 // Options of a Server. The zero value of each field is its default.
 type Options struct {
-	// ReadHeaderTimeout bounds the time from a request's first byte to the end of its head (HTTP/1). Default 10 s.
+	// ReadHeaderTimeout bounds the time from a request's first byte to the end of its head (HTTP/1), and how long a new
+	// connection may be silent. Default 10 s.
 	ReadHeaderTimeout time.Duration
 	// IdleTimeout bounds the time between requests. Default 60 s.
 	IdleTimeout time.Duration
@@ -55,7 +56,8 @@ type Options struct {
 	// MaxConns bounds open connections, upgraded ones included; one more is closed at once. Default 10,000.
 	MaxConns int
 	// OnError is told of what no request stands for: a failed handshake (*HandshakeError), a connection over
-	// MaxConns (ErrTooManyConnections), accept errors and messages of net/http. peer is nil when there is none.
+	// MaxConns (ErrTooManyConnections), accept errors, panics of handlers and what they do that an http.ResponseWriter
+	// does not allow, and messages of net/http. peer is nil when there is none.
 	// It is called from many goroutines and must not block. An attacker decides how often it is called.
 	OnError func(peer net.Addr, err error)
 }

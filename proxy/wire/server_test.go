@@ -278,7 +278,7 @@ func TestServerTellsATruncatedBody(t *testing.T) {
 	}
 }
 
-// The background read of net/http must not see the end of a refused stream as the client's going.
+// The end of a refused stream is not the client's going.
 func TestServerKeepsTheContextOfAViolation(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -387,7 +387,7 @@ func TestServerPassesBytesRawToAnUpgrade(t *testing.T) {
 		}
 		defer func() { _ = c.Close() }()
 		if n := brw.Reader.Buffered(); n != 0 {
-			t.Errorf("%d bytes reached net/http before the upgrade, want 0", n)
+			t.Errorf("%d bytes were given out before the upgrade, want 0", n)
 		}
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		_, _ = io.CopyN(c, brw, int64(len("early\n\x00late")))

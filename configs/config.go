@@ -283,12 +283,17 @@ func (c *Config) TrustedPrefixes() []netip.Prefix {
 }
 
 // Files returns the absolute paths of files whose content is part of c, beside the configuration
-// file itself: what ${file:…} references name, and the keys of assertions.
+// file itself, and with a slash at the end those of directories of rules: what ${file:…} references name, and the keys of assertions.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.loaded.src.expand.files)
 	for _, key := range c.Assertion.Keys {
 		if filepath.IsAbs(key) && !headers.IsInlineKey(key) {
 			files = append(files, key)
+		}
+	}
+	for _, r := range c.Routes {
+		if r.WAF != nil && r.WAF.RulesDir != "" {
+			files = append(files, waf.RuleFiles(r.WAF.RulesDir)...)
 		}
 	}
 	slices.Sort(files)

@@ -172,6 +172,12 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&c.Fleet.CA)
 	}
 	f(&c.Events.WAFLog.File)
+	f(&c.WAF.RulesDir)
+	for _, r := range c.Routes {
+		if r.WAF != nil {
+			f(&r.WAF.RulesDir)
+		}
+	}
 	f(&c.Geo.Country)
 	f(&c.Geo.ASN)
 	for name, set := range c.IPSets {
@@ -220,6 +226,7 @@ func mergeWAF(top, over waf.Config) waf.Config {
 		Nesting:   cmp.Or(over.Limits.Nesting, top.Limits.Nesting),
 		Work:      cmp.Or(over.Limits.Work, top.Limits.Work),
 	}
+	merged.RulesDir = cmp.Or(over.RulesDir, top.RulesDir)
 	merged.ResponseLimit = cmp.Or(over.ResponseLimit, top.ResponseLimit)
 	merged.Groups = over.Groups.Over(top.Groups)
 	if len(top.Rules) > 0 && len(over.Rules) > 0 {

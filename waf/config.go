@@ -81,6 +81,9 @@ type Config struct {
 	// ResponseLimit is how much of an answer the group leakages inspects and holds back until then, such as
 	// "256KiB"; default 128KiB, at least 1KiB and at most 1MiB. What comes after it passes unseen.
 	ResponseLimit string `yaml:"response_limit"`
+	// RulesDir is a directory with rules: a newer Core Rule Set, which takes the place of the one that is built in, or
+	// rules of your own in SecLang, or both. They are the files *.conf in it and in its directory rules.
+	RulesDir string `yaml:"rules_dir"`
 	// Exclude lists what is not to be inspected.
 	Exclude []Exclusion `yaml:"exclude"`
 }
@@ -111,6 +114,9 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
 	c.Groups.validate(report)
+	if _, err := c.source(); err != nil {
+		reportRules(err, report)
+	}
 	if n := len(c.conditions()); n > maxConditions {
 		report("exclude", fmt.Sprintf("is for %d different lists of groups (want at most %d: name groups together, or make routes of their own)", n, maxConditions))
 	}
@@ -120,7 +126,7 @@ func (c Config) Validate(report func(field, msg string)) {
 	if len(c.Rules) > MaxRules {
 		report("rules", fmt.Sprintf("%d entries (want at most %d: ranges say more)", len(c.Rules), MaxRules))
 	}
-	known := knownRules()
+	known := c.known()
 	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
 		field := "rules." + key
 		if ids, err := parseIDs(key); err != nil {
@@ -148,7 +154,11 @@ func (c Config) Digest() string {
 	enc := json.NewEncoder(h)
 	// Encoding a struct of strings and integers into a hash cannot fail.
 	_ = enc.Encode(n)
-	hashRules(h)
+	if s, err := c.source(); err != nil {
+		fmt.Fprint(h, err)
+	} else {
+		s.hash(h)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

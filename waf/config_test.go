@@ -52,7 +52,7 @@ func TestValidateReportsEverythingWrong(t *testing.T) {
 			{Tag: "attack-sqli", Group: "sqli", Rules: "1-2"},
 		},
 	})
-	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php, wordpress, admin-protection, size-restrictions, leakages)"
+	const accepted = "(want any of core, known-bad-inputs, sqli, linux, posix, windows, php, wordpress, admin-protection, size-restrictions, custom, leakages)"
 	want := []string{
 		`mode: unknown mode "on" (want block, count or off)`,
 		`paranoia: 5 is not a paranoia level (want 1 to 4)`,

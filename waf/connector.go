@@ -114,7 +114,7 @@ func (e *Engine) check(r *http.Request) (v verdict) {
 	e.end(in, &v)
 	v.turn.end(min(v.work, e.bounds.work))
 	v.inspected = true
-	v.result.collect(tx, tx, e.counted)
+	v.result.collect(tx, tx, e)
 	// Close gives the transaction back to Coraza's pool. After a panic it is not reached: what is in
 	// disorder is left to the collector.
 	if err := tx.Close(); err != nil && v.err == nil {

@@ -47,7 +47,7 @@ type outcome struct {
 
 // isBookkeeping has the rules that set up, add up and narrow: 920539 and 941010 only keep others from reading.
 func isBookkeeping(id int) bool {
-	return id >= 900000 && id < 902000 || id == 920539 || id == 941010 || isEvaluation(id) && id != 949110 && id != 949111 || id == 890001 || id == 890002
+	return id >= 899000 && id < 902000 || id == 920539 || id == 941010 || isEvaluation(id) && id != 949110 && id != 949111 || id == 890001 || id == 890002
 }
 
 // inspect is what an engine makes of a request.
@@ -58,7 +58,7 @@ func inspect(e *Engine, r *http.Request) outcome {
 	e.run(tx, in, r, &v)
 	e.end(in, &v)
 	defer v.body.release()
-	v.result.collect(tx, tx, e.counted)
+	v.result.collect(tx, tx, e)
 	o := outcome{Location: v.location, Dropped: v.drop, Result: v.result}
 	if v.err != nil {
 		o.Refused = status(v.err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"runtime/debug"
@@ -50,6 +51,7 @@ type Engine struct {
 	gate    *gate.Gate   // nil if every rule is to run
 	answers *answers     // nil if answers pass untouched
 	counted map[int]bool // rules that decide nothing
+	told    map[int]bool // rules of the operator that are recorded
 	root    *root
 	buffers *sync.Pool // of *[]byte
 	close   func() error
@@ -130,8 +132,8 @@ func (e *Engine) load(cfg Config, how variant) error {
 	if err != nil {
 		return fmt.Errorf("waf: %w", err)
 	}
-	e.counted = rules.counted
-	if err := e.compile(rules.text, how); err != nil {
+	e.counted, e.told = rules.counted, rules.told
+	if err := e.compile(rules.source.lists, rules.text, how); err != nil {
 		return err
 	}
 	if cfg.inspectsAnswers() {
@@ -146,11 +148,8 @@ func (e *Engine) load(cfg Config, how variant) error {
 }
 
 // compile makes the engine's rules of their text.
-func (e *Engine) compile(text string, how variant) error {
-	lists, err := crsFS()
-	if err != nil {
-		return fmt.Errorf("waf: %w", err)
-	}
+func (e *Engine) compile(lists fs.FS, text string, how variant) error {
+	var err error
 	e.root = &root{FS: lists, patterns: e.opts.Patterns.all(), requests: new(sync.Map)}
 	if how.arrange != nil {
 		text = how.arrange(text)

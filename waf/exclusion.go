@@ -151,7 +151,7 @@ func (c Config) Idle(report func(i int, field, msg string)) {
 	if len(c.Exclude) == 0 || c.Mode == ModeOff {
 		return
 	}
-	known, decide := knownRules(), c.normal().decider()
+	known, decide := c.known(), c.normal().decider()
 	for i, x := range c.Exclude {
 		wrong := false
 		x.validate(known, func(string, string) { wrong = true })

@@ -29,10 +29,15 @@ type group struct {
 	platform string
 	// extra has the group run only where it is named: it costs or refuses what not everybody wants.
 	extra bool
+	// operator has the group be that of the operator's rules: whoever has some means them to run.
+	operator bool
 }
 
 // responseGroup is the AWS-like name of the rules that read answers.
 const responseGroup = "leakages"
+
+// operatorGroup is that of the rules in Config.RulesDir that say of themselves nothing else.
+const operatorGroup = "custom"
 
 // groups lists every group, in the order in which they are named to people.
 func groups() []group {
@@ -47,6 +52,7 @@ func groups() []group {
 		{name: "wordpress", extra: true},
 		{name: "admin-protection", extra: true},
 		{name: "size-restrictions", extra: true},
+		{name: operatorGroup, operator: true},
 		{name: responseGroup, files: []string{"950", "951", "952", "953", "954", "955", "956"}, extra: true},
 	}
 }
@@ -73,7 +79,7 @@ func findGroup(name string) (group, bool) {
 // isExtra reports whether a group runs only where it is named.
 func isExtra(name string) bool {
 	g, ok := findGroup(name)
-	return ok && g.extra
+	return ok && (g.extra || g.operator)
 }
 
 // Groups says what groups do. An entry is a group's name, which has it block, or NAME:ACTION. Where one of
@@ -104,7 +110,7 @@ func (g Groups) actions(top map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, one := range groups() {
 		switch {
-		case g.lists():
+		case g.lists() && !one.operator:
 			out[one.name] = ActionOff
 		case top != nil:
 			out[one.name] = top[one.name]
@@ -159,12 +165,12 @@ func written(actions map[string]string) Groups {
 		if one.extra {
 			usual = ActionOff
 		}
-		blocks = blocks || action == ActionBlock && !one.extra
+		blocks = blocks || action == ActionBlock && !one.extra && !one.operator
 		entry := one.name + ":" + action
 		if action == ActionBlock {
 			entry = one.name
 		}
-		if action != ActionOff {
+		if action != ActionOff && !one.operator || one.operator && action != usual {
 			list = append(list, entry)
 		}
 		if action != usual {

@@ -185,7 +185,7 @@ func allowedTypes() string {
 	for _, name := range names {
 		b.WriteString("|" + string(name) + "| ")
 	}
-	return `SecAction "id:900200,phase:1,pass,t:none,nolog,setvar:'tx.allowed_request_content_type=` + strings.TrimSuffix(b.String(), " ") + "'\"\n"
+	return `SecAction "id:899200,phase:1,pass,t:none,nolog,setvar:'tx.allowed_request_content_type=` + strings.TrimSuffix(b.String(), " ") + "'\"\n"
 }
 
 // processor is the body processor that the type calls for by itself; "" if the body decides.

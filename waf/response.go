@@ -48,7 +48,7 @@ func (e *Engine) loadAnswers(cfg Config, how variant) (*answers, error) {
 		return strings.Contains(r.text, "phase:3") && strings.Contains(r.text, "severity:")
 	})
 	a.buffers.New = func() any { return new([]byte) }
-	if err := a.engine.compile(rules.text, how); err != nil {
+	if err := a.engine.compile(rules.source.lists, rules.text, how); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -470,7 +470,7 @@ func (a *answers) run(r *http.Request, status int, h http.Header, text []byte, v
 			v.err = &Failure{Reason: "the answer takes more work to inspect than is allowed", Status: http.StatusBadGateway}
 		}
 	}
-	v.result.collect(tx, tx, a.engine.counted)
+	v.result.collect(tx, tx, a.engine)
 	if err := tx.Close(); err != nil && v.err == nil {
 		v.err = engineFailed(err)
 	}

@@ -2,12 +2,9 @@ package waf
 
 import (
 	"fmt"
-	"io/fs"
 	"regexp"
 	"slices"
 	"strings"
-
-	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 )
 
 const (
@@ -38,17 +35,6 @@ func parseResponseLimit(s string) (int, error) {
 	return int(n), nil
 }
 
-// answerFiles names the files of the set that read answers, in the order in which they run. 980 only sums up for
-// a log.
-func answerFiles() []string {
-	names, err := fs.Glob(coreruleset.FS, crsDir+"/RESPONSE-95*.conf")
-	if err != nil {
-		return nil // only a malformed pattern fails
-	}
-	slices.Sort(names)
-	return names
-}
-
 // isAnswerRule reports whether the id is that of a rule that finds something in an answer.
 func isAnswerRule(id int) bool { return id >= 950000 && id < 959000 }
 
@@ -62,23 +48,22 @@ var answerPhase = regexp.MustCompile(`\bphase:[34]\b`)
 // body in phase 2. So the gate judges these rules like the others, whatever was left out of the
 // request's transaction is of no concern, and that one need not be kept while the application works.
 func loadAnswerRules(c Config, extra string) (ruleSet, error) {
-	rs := newRuleSet(c)
+	rs, err := newRuleSet(c)
+	if err != nil {
+		return rs, err
+	}
 	var b strings.Builder
 	base, err := ownRules.ReadFile("rules/response.conf")
 	if err != nil {
 		return rs, fmt.Errorf("rule file: %w", err)
 	}
 	b.Write(base)
-	fmt.Fprintf(&b, "\nSecAction \"id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
+	fmt.Fprintf(&b, "\nSecAction \"id:899000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
 		"setvar:tx.detection_paranoia_level=%d\"\n", c.Paranoia, c.Paranoia)
 	b.WriteString(extra)
-	initial := slices.DeleteFunc(crsFiles(), func(n string) bool { return fileNumber(n) != "901" })
-	for _, name := range append(initial, answerFiles()...) {
-		text, err := fs.ReadFile(coreruleset.FS, name)
-		if err != nil {
-			return rs, fmt.Errorf("core rule set: %w", err)
-		}
-		b.WriteString(answerPhase.ReplaceAllStringFunc(rs.take(fileNumber(name), string(text)), func(phase string) string {
+	initial := slices.DeleteFunc(rs.source.requests(), func(f ruleFile) bool { return fileNumber(f.name) != "901" })
+	for _, f := range append(initial, rs.source.answers()...) {
+		b.WriteString(answerPhase.ReplaceAllStringFunc(rs.take(fileNumber(f.name), f.text), func(phase string) string {
 			if strings.HasSuffix(phase, "3") {
 				return "phase:1"
 			}

@@ -113,8 +113,8 @@ func scoreKeys(answer bool) []string {
 	}
 }
 
-// collect fills r from what the transaction has found so far. The rules in counted are on count.
-func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionState, counted map[int]bool) {
+// collect fills r from what the transaction has found so far.
+func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionState, e *Engine) {
 	vars := state.Variables().TX()
 	add := func(sum *int, key string) {
 		for _, v := range vars.Get(key) {
@@ -133,7 +133,7 @@ func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionStat
 	seen := map[finding]bool{}
 	for _, m := range tx.MatchedRules() {
 		id := m.Rule().ID()
-		if !isDetection(id) || m.Rule().Severity() == types.RuleSeverityUnset {
+		if !e.told[id] && (!isDetection(id) || m.Rule().Severity() == types.RuleSeverityUnset) {
 			continue
 		}
 		for _, p := range placesOf(m) {
@@ -145,7 +145,7 @@ func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionStat
 			}
 			seen[finding{id, p}] = true
 			match := p.match(m)
-			match.Counted = counted[id]
+			match.Counted = e.counted[id]
 			r.Matches = append(r.Matches, match)
 		}
 	}

@@ -3,16 +3,10 @@ package waf
 import (
 	"embed"
 	"fmt"
-	"io"
-	"io/fs"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-
-	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 )
 
 //go:embed rules/*.conf
@@ -27,7 +21,8 @@ type crsRule struct {
 	file     string   // the first three digits of the file's name; "" for rules of our own
 	level    int      // the paranoia level from which it runs
 	platform string   // "unix" or "windows" if it is about one of them alone
-	groups   []string // of a rule of our own; others are in those of their file
+	groups   []string // of a rule of our own, or of the operator's; others are in those of their file
+	operator bool     // it is the operator's
 	text     string
 }
 
@@ -41,50 +36,11 @@ var (
 	updatedTarget = regexp.MustCompile(`^SecRuleUpdateTargetById (\d+) "?([^"]+)"?$`)
 )
 
-// crsFS is the Core Rule Set's directory, where @pmFromFile finds its lists.
-func crsFS() (fs.FS, error) {
-	sub, err := fs.Sub(coreruleset.FS, crsDir)
-	if err != nil {
-		return nil, fmt.Errorf("core rule set: %w", err)
-	}
-	return sub, nil
-}
-
-// crsFiles names the files of the set that are used, in the order in which they run. Those for answers
-// are left out, and 905: it switches the set off for whoever comes from a loopback address with a
-// certain User-Agent.
-func crsFiles() []string {
-	names, err := fs.Glob(coreruleset.FS, crsDir+"/REQUEST-*.conf")
-	if err != nil {
-		return nil // only a malformed pattern fails
-	}
-	slices.Sort(names)
-	return slices.DeleteFunc(names, func(n string) bool { return fileNumber(n) == "905" })
-}
-
 // fileNumber is 942 of @owasp_crs/REQUEST-942-APPLICATION-ATTACK-SQLI.conf.
 func fileNumber(name string) string {
 	_, rest, _ := strings.Cut(name, "-") // behind REQUEST or RESPONSE
 	number, _, _ := strings.Cut(rest, "-")
 	return number
-}
-
-// hashRules writes the content of every rule file and list to w.
-func hashRules(w io.Writer) {
-	for _, name := range append(crsFiles(), answerFiles()...) {
-		b, _ := fs.ReadFile(coreruleset.FS, name)
-		_, _ = w.Write(b)
-	}
-	lists, _ := fs.Glob(coreruleset.FS, crsDir+"/*.data")
-	own, _ := fs.Glob(ownRules, "rules/*.conf")
-	for _, name := range lists {
-		b, _ := fs.ReadFile(coreruleset.FS, name)
-		_, _ = w.Write(b)
-	}
-	for _, name := range own {
-		b, _ := ownRules.ReadFile(name)
-		_, _ = w.Write(b)
-	}
 }
 
 // directives splits a rule file into directives, one string each: comments gone, continued lines
@@ -233,10 +189,15 @@ type ruleSet struct {
 	text    string
 	loaded  []crsRule
 	counted map[int]bool // those among them that decide nothing
+	told    map[int]bool // rules of the operator's whose matches are recorded
 	decide  decider
+	source  *source
 }
 
-func newRuleSet(c Config) ruleSet { return ruleSet{counted: map[int]bool{}, decide: c.decider()} }
+func newRuleSet(c Config) (ruleSet, error) {
+	src, err := c.source()
+	return ruleSet{counted: map[int]bool{}, told: map[int]bool{}, decide: c.decider(), source: src}, err
+}
 
 // leftOut reports rules of the set that are not loaded.
 //
@@ -268,7 +229,10 @@ func always(file string) bool {
 // loadRules builds the directives for c, whose defaults are written out, with extra before those of the
 // Core Rule Set.
 func loadRules(c Config, extra string) (ruleSet, error) {
-	rs := newRuleSet(c)
+	rs, err := newRuleSet(c)
+	if err != nil {
+		return rs, err
+	}
 	var b strings.Builder
 	own := func(name string) error {
 		text, err := ownRules.ReadFile("rules/" + name)
@@ -288,22 +252,27 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 	// Rules 200004 and 200005 refuse what goes over the arguments, since Coraza drops the rest, and 200002 what is
 	// nested more deeply.
 	fmt.Fprintf(&b, "SecArgumentsLimit %d\nSecRequestBodyJsonDepthLimit %d\n", limits.values, limits.depth)
-	fmt.Fprintf(&b, "SecAction \"id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
+	fmt.Fprintf(&b, "SecAction \"id:899000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level=%d,"+
 		"setvar:tx.detection_paranoia_level=%d,setvar:tx.inbound_anomaly_score_threshold=%d\"\n",
 		c.Paranoia, c.Paranoia, c.Threshold)
 	b.WriteString(allowedTypes())
 	b.WriteString(extra)
-	for _, name := range crsFiles() {
-		if fileNumber(name) == "949" {
+	for _, f := range rs.source.setup {
+		b.WriteString(settings(f.text))
+	}
+	for _, f := range rs.source.before {
+		b.WriteString(rs.takeOperator(f.text))
+	}
+	for _, f := range rs.source.requests() {
+		if fileNumber(f.name) == "949" {
 			if err := own("gatehouse.conf"); err != nil {
 				return rs, err
 			}
+			for _, f := range rs.source.own {
+				b.WriteString(rs.takeOperator(f.text))
+			}
 		}
-		text, err := fs.ReadFile(coreruleset.FS, name)
-		if err != nil {
-			return rs, fmt.Errorf("core rule set: %w", err)
-		}
-		b.WriteString(rs.take(fileNumber(name), string(text)))
+		b.WriteString(rs.take(fileNumber(f.name), f.text))
 	}
 	if c.Body == BodyHeaders {
 		rs.loaded = slices.DeleteFunc(rs.loaded, func(r crsRule) bool { return aboutBody(r.id) })
@@ -327,22 +296,30 @@ func loadRules(c Config, extra string) (ruleSet, error) {
 func (rs *ruleSet) take(file, text string) string {
 	var b strings.Builder
 	for _, r := range parseRules(file, text) {
-		action := rs.wants(r)
-		if action == ActionOff {
-			continue
-		}
-		if action == ActionCount && isDetection(r.id) {
-			r.text = countedText(r.text)
-			rs.counted[r.id] = true
-		}
-		b.WriteString(r.text)
-		b.WriteByte('\n')
-		if isDetection(r.id) {
-			rs.loaded = append(rs.loaded, r)
-		}
+		rs.add(&b, r)
 	}
 	return b.String()
 }
+
+// add writes a rule if it is wanted.
+func (rs *ruleSet) add(b *strings.Builder, r crsRule) {
+	action := rs.wants(r)
+	if action == ActionOff {
+		return
+	}
+	if action == ActionCount && r.finds() {
+		r.text = countedText(r.text)
+		rs.counted[r.id] = true
+	}
+	b.WriteString(r.text)
+	b.WriteByte('\n')
+	if r.finds() {
+		rs.loaded = append(rs.loaded, r)
+	}
+}
+
+// finds reports whether r is one that finds something.
+func (r crsRule) finds() bool { return r.operator && r.id > 0 || isDetection(r.id) }
 
 // wants says what r does. An update of a rule is wanted if the rule was.
 func (rs *ruleSet) wants(r crsRule) string {
@@ -368,7 +345,7 @@ const countedScore = "gatehouse_counted_score"
 // What a rule does to decide: it adds to a score, or refuses by itself.
 var (
 	scored    = regexp.MustCompile(`(setvar:'?tx\.)(?:in|out)bound_anomaly_score_pl[1-4](=\+)`)
-	disrupted = regexp.MustCompile(`([",]\s*)(?:block|deny|drop|redirect:[^,"]*)([\s]*[,"])`)
+	disrupted = regexp.MustCompile(`([",]\s*)(?:block|deny|drop|allow(?::[a-z]+)?|redirect:[^,"]*)([\s]*[,"])`)
 )
 
 // countedText is the text of a rule that only counts: it adds to a score of its own and refuses nothing.
@@ -390,38 +367,7 @@ func countedText(text string) string {
 	return strings.Join(links, "\n")
 }
 
-// detections picks the rules that find something, as against those that prepare, count or decide.
-func detections(rules []crsRule) []crsRule {
-	var out []crsRule
-	for _, r := range rules {
-		if isDetection(r.id) {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
 // isDetection reports whether the id is that of a rule that finds something.
 func isDetection(id int) bool {
 	return id >= 910000 && id < 949000 || isAnswerRule(id) || id >= 190000 && id < 191000 || id >= 200000 && id < 200100
 }
-
-// knownRules is every detection rule of every level and group, by id. Nobody changes it.
-var knownRules = sync.OnceValue(func() map[int]crsRule {
-	known := map[int]crsRule{}
-	add := func(file string, text []byte) {
-		for _, r := range detections(parseRules(file, string(text))) {
-			known[r.id] = r
-		}
-	}
-	for _, name := range append(crsFiles(), answerFiles()...) {
-		text, _ := fs.ReadFile(coreruleset.FS, name)
-		add(fileNumber(name), text)
-	}
-	maps.DeleteFunc(known, func(id int, _ crsRule) bool { return leftOut(id) })
-	for _, name := range []string{"base.conf", "gatehouse.conf"} {
-		text, _ := ownRules.ReadFile("rules/" + name)
-		add("", text)
-	}
-	return known
-})

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/fsnotify/fsnotify"
@@ -40,7 +42,7 @@ func watch(files []string, obs *observer) *watcher {
 	return w
 }
 
-// with makes files the ones that are watched beside those that always are, and says whether there are new
+// with makes files, and what is in directories (with a slash at the end), the ones that are watched beside those that always are, and says whether there are new
 // ones among them: what was read of those before may be out of date.
 func (w *watcher) with(files []string) (added bool) {
 	if w.fs == nil {
@@ -53,6 +55,12 @@ func (w *watcher) with(files []string) (added bool) {
 		for _, file := range list {
 			name := filepath.Clean(file)
 			dir := filepath.Dir(name)
+			if strings.HasSuffix(file, "/") {
+				dir, name = name, name+"/"
+				if _, err := os.Stat(dir); err != nil {
+					continue // the configuration says so if it has to be there
+				}
+			}
 			if !dirs[dir] {
 				dirs[dir] = true
 				if err := w.fs.Add(dir); err != nil {
@@ -75,7 +83,7 @@ func (w *watcher) with(files []string) (added bool) {
 func (w *watcher) watches(name string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.names[name]
+	return w.names[name] || w.names[filepath.Dir(name)+"/"]
 }
 
 // stop ends it and waits until nothing is sent any more.

@@ -83,7 +83,7 @@ func (rec *Record) judgeRequest(finds func(Match) bool, threshold int) Outcome {
 		if m.Counted {
 			continue
 		}
-		alone := waf.DecidesAlone(m.Rule)
+		alone := waf.DecidesAlone(m.Rule) || m.Rule == rec.WAF.Cause
 		switch found := finds(m); {
 		case alone && found:
 			return Outcome{Verdict: Refuses, Low: rec.WAF.Score, High: rec.WAF.Score}
@@ -162,7 +162,7 @@ func (rec *Record) weight(x Exclusion, list []Exclusion) (sum int) {
 		if m.Counted || !x.Covers(m) || covered(m, list) {
 			continue
 		}
-		if sum += m.Score; waf.DecidesAlone(m.Rule) {
+		if sum += m.Score; waf.DecidesAlone(m.Rule) || m.Rule == rec.WAF.Cause {
 			sum += maxScore
 		}
 	}

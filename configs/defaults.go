@@ -226,6 +226,7 @@ func mergeWAF(top, over waf.Config) waf.Config {
 		Nesting:   cmp.Or(over.Limits.Nesting, top.Limits.Nesting),
 		Work:      cmp.Or(over.Limits.Work, top.Limits.Work),
 	}
+	merged.Presets = appendNew(top.Presets, over.Presets)
 	merged.RulesDir = cmp.Or(over.RulesDir, top.RulesDir)
 	merged.ResponseLimit = cmp.Or(over.ResponseLimit, top.ResponseLimit)
 	merged.Groups = over.Groups.Over(top.Groups)

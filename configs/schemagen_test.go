@@ -166,6 +166,9 @@ func (g *generator) structure(t reflect.Type, required ...string) object {
 			continue
 		}
 		s := g.schema(f.Type)
+		if t == reflect.TypeFor[waf.Config]() && name == "presets" {
+			s = object{{"type", "array"}, {"items", object{{"enum", waf.PresetNames()}}}}
+		}
 		if want := accepted(t, name); want != nil {
 			s = orReference(object{{"enum", want}})
 		}

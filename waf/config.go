@@ -84,6 +84,9 @@ type Config struct {
 	// RulesDir is a directory with rules: a newer Core Rule Set, which takes the place of the one that is built in, or
 	// rules of your own in SecLang, or both. They are the files *.conf in it and in its directory rules.
 	RulesDir string `yaml:"rules_dir"`
+	// Presets are for kinds of applications: "graphql", "json-api", "uploads", "wordpress". Each is a list of exclusions, and
+	// of limits where none are said.
+	Presets []string `yaml:"presets"`
 	// Exclude lists what is not to be inspected.
 	Exclude []Exclusion `yaml:"exclude"`
 }
@@ -114,6 +117,7 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("oversize", fmt.Sprintf("unknown answer to a long body %q (want reject or partial)", c.Oversize))
 	}
 	c.Groups.validate(report)
+	c.validatePresets(report)
 	if _, err := c.source(); err != nil {
 		reportRules(err, report)
 	}
@@ -164,6 +168,7 @@ func (c Config) Digest() string {
 
 // normal is c with the defaults written out and the lists in order.
 func (c Config) normal() Config {
+	c = c.withPresets()
 	c.Mode = cmp.Or(c.Mode, ModeBlock)
 	c.Paranoia = cmp.Or(c.Paranoia, defaultParanoia)
 	c.Threshold = cmp.Or(c.Threshold, defaultThreshold)

@@ -213,7 +213,7 @@ type Filter struct {
 
 // NewFilter compiles no engine. cfg must be valid.
 func NewFilter(cfg Config) (*Filter, error) {
-	f := &Filter{loaded: map[int]crsRule{}, counted: map[int]bool{}, exclude: cfg.Exclude}
+	f := &Filter{loaded: map[int]crsRule{}, counted: map[int]bool{}, exclude: cfg.withPresets().Exclude}
 	for _, load := range []func(Config, string) (ruleSet, error){loadRules, loadAnswerRules} {
 		rules, err := load(cfg.normal(), "")
 		if err != nil {

@@ -283,7 +283,8 @@ func (c *Config) TrustedPrefixes() []netip.Prefix {
 }
 
 // Files returns the absolute paths of files whose content is part of c, beside the configuration
-// file itself, and with a slash at the end those of directories of rules: what ${file:…} references name, and the keys of assertions.
+// file itself, and with a slash at the end those of directories of rules: what ${file:…} references name, the keys of assertions,
+// sets of addresses and databases of countries.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.loaded.src.expand.files)
 	for _, key := range c.Assertion.Keys {
@@ -296,6 +297,11 @@ func (c *Config) Files() []string {
 			files = append(files, waf.RuleFiles(r.WAF.RulesDir)...)
 		}
 	}
+	for _, set := range c.IPSets {
+		files = append(files, set.File)
+	}
+	files = append(files, c.Geo.Country, c.Geo.ASN)
+	files = slices.DeleteFunc(files, func(name string) bool { return name == "" })
 	slices.Sort(files)
 	return slices.Compact(files)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ acl:
     - {name: not-home, when: {path: {starts_with: /home/}, not: {country: [US, JP]}}, action: block}
     - {name: uploads, when: {path: {starts_with: /upload}, body: {size: ">1MiB"}}, action: block, respond: {status: 413}}
     - {name: query, when: {json: {is: is_admin, scope: keys}}, action: block}
+    - {name: cats, when: {header: {x-pet: {word: cat}}}, action: block}
     - {name: mark, when: {arg: {debug: {present: true}}}, action: count, labels: [debug], insert: {debug: "1"}}
     - {name: groups, when: {not: {path: {starts_with: /trusted/}}}, action: inspect}
     - {name: after, when: {label: 942100}, action: block, respond: {status: 404}}
@@ -43,6 +45,9 @@ const aclRoutes = `
   - {match: ` + appHost + `/count/*, to: u, require: nothing, acl: count}
   - {match: ` + appHost + `/quiet/*, to: u, require: nothing, acl: "off", waf: off}
   - {match: ` + appHost + `/learn/*, to: u, require: nothing, waf: count}
+  - {match: ` + appHost + `/aws/*, to: u, require: nothing, compat: aws}
+  - {match: ` + appHost + `/big/*, to: u, require: nothing, waf: {body_limit: 128KiB}}
+  - {match: ` + appHost + `/stream/*, to: u, require: nothing, waf: {body: headers}}
   - match: ` + appHost + `/closed/*
     to: u
     require: nothing
@@ -120,6 +125,7 @@ func TestWebACL(t *testing.T) {
 	sql, form := "?id=1%27+OR+%271%27=%271", []string{"Content-Type", "application/x-www-form-urlencoded"}
 	jsonType := []string{"Content-Type", "application/json"}
 	big := strings.Repeat("a", 1<<20+1)
+	late := "a=" + strings.Repeat("x", 9000) + "&id=1' OR '1'='1"
 	for _, tt := range []asked{
 		{name: "nothing matches", path: "/", status: 200},
 		{name: "a set in a file", path: "/", from: "198.51.100.7", status: 403, rule: "scanners"},
@@ -141,6 +147,12 @@ func TestWebACL(t *testing.T) {
 		{name: "a size", path: "/upload", body: big, fields: form, status: 413, rule: "uploads"},
 		{name: "json", path: "/", body: `{"a":{"is\u005fadmin":1}}`, fields: jsonType, status: 403, rule: "query"},
 		{name: "json without it", path: "/", body: `{"a":"is_admin"}`, fields: jsonType, status: 200},
+		{name: "an attack in a body that rules have read", path: "/", body: `{"q":"1' OR '1'='1"}`, fields: jsonType, status: 403},
+		{name: "an attack beyond what AWS looks at", path: "/aws/x", body: late, fields: form, status: 200},
+		{name: "the same where more is looked at", path: "/big/x", body: late, fields: form, status: 403},
+		{name: "a body that streams", path: "/stream/x", body: `{"is_admin":1}`, fields: jsonType, status: 200},
+		{name: "a word", path: "/", fields: []string{"X-Pet", "a-cat."}, status: 403, rule: "cats"},
+		{name: "a part of a word", path: "/", fields: []string{"X-Pet", "concat"}, status: 200},
 		{name: "what the groups find", path: "/" + sql, status: 403},
 		{name: "the groups leave out", path: "/trusted/" + sql, status: 200},
 		{name: "counting refuses nothing", path: "/count/wp-x", status: 200},
@@ -244,4 +256,42 @@ func TestWebACLIsExplained(t *testing.T) {
 	if got := strings.Join(lines, ", "); got != "BLOCK probes, ALLOW Default_Action" {
 		t.Errorf("the log in AWS's form says %s", got)
 	}
+}
+
+// A reload reads the files of sets anew, and one that cannot be read changes nothing.
+func TestWebACLReloads(t *testing.T) {
+	t.Parallel()
+	list := writeFile(t, "list.txt", "198.51.100.7\n")
+	spec := siteSpec{upstream: startEcho(t), routes: "\n  - {match: " + appHost + ", to: u, require: nothing}\n", top: `
+trusted_proxies: [127.0.0.1]
+ip_sets: {banned: {file: ` + list + `}}
+acl: {rules: [{name: banned, when: {ip: banned}, action: block}]}
+`}
+	s := newSite(t, spec)
+	s.write(s.fileText(spec, ""))
+	s.run(spec)
+	c := newClient(t, s.addr, true)
+	ask := func(from string, want int) {
+		t.Helper()
+		if resp, _ := send(t, c, asked{path: "/", from: from}.request(t, s.base)); resp.StatusCode != want {
+			t.Errorf("from %s: got %s, want %d", from, resp.Status, want)
+		}
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask("198.51.100.7", http.StatusForbidden)
+	ask("203.0.113.9", http.StatusOK)
+	write("203.0.113.0/24\n")
+	s.reload(t, reloaded)
+	ask("198.51.100.7", http.StatusOK)
+	ask("203.0.113.9", http.StatusForbidden)
+	write("203.0.113.0/24\nexample.com\n")
+	if problems, _ := s.reload(t, refusedReload)["problems"].(string); !strings.Contains(problems, "ip_sets.banned: ") || !strings.Contains(problems, "line 2: want an address") {
+		t.Errorf("a list that cannot be read: got %q", problems)
+	}
+	ask("203.0.113.9", http.StatusForbidden)
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -310,6 +311,42 @@ func TestFormsAreDecodedAsFarAsTheyCan(t *testing.T) {
 	} {
 		if got := decodeForm(s); got != want {
 			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}
+
+// read is a body that somebody has read before.
+type read struct {
+	io.ReadCloser
+	text  []byte
+	whole bool
+}
+
+func (r *read) Inspected() ([]byte, bool) { return r.text, r.whole }
+
+// A body that has been read is not read, held or copied again, and its buffer stays whose it is.
+func TestABodyIsReadOnce(t *testing.T) {
+	t.Parallel()
+	text := []byte("id=1")
+	pool := &sync.Pool{New: func() any { b := make([]byte, 0, 3); return &b }}
+	b, more, err := readBody(&read{text: text, whole: true}, 10, pool, turn{})
+	if err != nil || more || &b.bytes()[0] != &text[0] {
+		t.Fatalf("got %v, %t, %v, want the buffer that is there", b, more, err)
+	}
+	if got, err := io.ReadAll(b); err != nil || string(got) != "id=1" {
+		t.Errorf("got %q, %v, want the body", got, err)
+	}
+	b.release()
+	if got := pool.Get().(*[]byte); cap(*got) != 3 {
+		t.Error("somebody else's buffer is in the pool")
+	}
+	for name, src := range map[string]*read{
+		"a part":   {io.NopCloser(strings.NewReader("whole")), []byte("wh"), false},
+		"too long": {io.NopCloser(strings.NewReader("whole")), []byte("whole, and more than is inspected"), true},
+	} {
+		b, _, err := readBody(src, 10, pool, turn{})
+		if err != nil || string(b.bytes()) != "whole" {
+			t.Errorf("%s: got %q, %v, want it read", name, b.bytes(), err)
 		}
 	}
 }

@@ -379,6 +379,18 @@ func (t *turn) free(n int64) {
 	s.ofLocked(t.key).held -= n
 }
 
+// Hold takes memory for what somebody else than an engine keeps of a client's body, and reports whether there was enough of it.
+func (b *Budget) Hold(client netip.Addr, n int64) bool {
+	t := turn{budget: b, key: clientOf(client)}
+	return t.hold(n)
+}
+
+// Free gives memory back that Hold has taken.
+func (b *Budget) Free(client netip.Addr, n int64) {
+	t := turn{budget: b, key: clientOf(client)}
+	t.free(n)
+}
+
 // noMemory is the refusal of a body for which there is no memory.
 func noMemory() *Limited {
 	return &Limited{Limit: LimitMemory, Status: http.StatusServiceUnavailable, RetryAfter: busyRetry}

@@ -454,14 +454,11 @@ func (a *assembler) inspect(cfg waf.Config, whom []string) ([]func(http.Handler)
 	if cfg.Mode == waf.ModeOff {
 		return nil, nil
 	}
-	shared := digest(a.cfg.WAFBudget)
-	budget, err := a.parts.budgets.take(shared, a.prev.budgets, func() (*waf.Budget, error) {
-		return waf.NewBudget(a.cfg.WAFBudget)
-	}, nil)
+	budget, err := a.budget()
 	if err != nil {
-		return nil, at("waf_budget", err)
+		return nil, err
 	}
-	engine, err := a.parts.engines.take(cfg.Digest()+" "+shared+fmt.Sprintf(" %q", whom), a.prev.engines, func() (*waf.Engine, error) {
+	engine, err := a.parts.engines.take(cfg.Digest()+" "+digest(a.cfg.WAFBudget)+fmt.Sprintf(" %q", whom), a.prev.engines, func() (*waf.Engine, error) {
 		return waf.New(cfg, waf.Options{
 			Deny: proxy.Deny, ClientIP: proxy.ClientIP, RequestID: proxy.RequestID, OnResult: recordWAF(cfg, whom),
 			Patterns: a.parts.patterns, Budget: budget,
@@ -471,6 +468,14 @@ func (a *assembler) inspect(cfg waf.Config, whom []string) ([]func(http.Handler)
 		return nil, err
 	}
 	return []func(http.Handler) http.Handler{engine.Wrap}, nil
+}
+
+// budget is what all engines, and the rules that look at bodies, share.
+func (a *assembler) budget() (*waf.Budget, error) {
+	budget, err := a.parts.budgets.take(digest(a.cfg.WAFBudget), a.prev.budgets, func() (*waf.Budget, error) {
+		return waf.NewBudget(a.cfg.WAFBudget)
+	}, nil)
+	return budget, at("waf_budget", err)
 }
 
 // recordWAF returns what tells the event of a request what an engine of cfg found in it and then, where answers are

@@ -114,7 +114,14 @@ func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig
 	if own.Mode == "" && a.cfg.ACL.Mode == "" && cfg.Mode == waf.ModeCount {
 		own.Mode = acl.ModeCount
 	}
-	opts := acl.Options{Deny: proxy.Deny, ClientIP: proxy.ClientIP, OnDecision: a.recordRules}
+	opts := acl.Options{
+		Deny: proxy.Deny, ClientIP: proxy.ClientIP, OnDecision: a.recordRules, Stream: cfg.Body == waf.BodyHeaders,
+	}
+	budget, err := a.budget()
+	if err != nil {
+		return nil, err
+	}
+	opts.Hold, opts.Free = budget.Hold, budget.Free
 	if cfg.BodyLimit != "" {
 		opts.BodyLimit, _ = strconv.Atoi(cfg.Effective().BodyLimit) // which is written in bytes
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	Challenger Challenger
 	// BodyLimit replaces the default of Config.BodyLimit where it is less.
 	BodyLimit int
+	// Stream says that bodies pass without being held back: rules do not look at them.
+	Stream bool
 	// Hold takes memory for the beginning of a body, and reports whether there is enough; Free gives it back. Optional, both
 	// or neither.
 	Hold func(client netip.Addr, bytes int64) bool

@@ -81,6 +81,9 @@ func request(t testing.TB, from, text string) *http.Request {
 			r.Header.Add(name, value)
 		}
 	}
+	if r.Header.Get("X-Proto") == "2" {
+		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
+	}
 	r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(from), 4711).String()
 	return r
 }
@@ -135,8 +138,9 @@ func TestStatements(t *testing.T) {
 		"body not over the limit":   {S{Body: &Match{Contains: Texts{"attack"}, Oversize: "no_match"}}, []string{"POST /\n\nattack"}, []string{"POST /\n\nattack" + long}},
 		"size of a body":            {S{Body: &Match{Size: ">8KiB"}}, []string{"POST /\n\n" + long}, []string{"POST /\n\nx", "GET /"}},
 		"no body":                   {S{Body: &Match{Size: "=0"}}, []string{"GET /"}, []string{"POST /\n\nx"}},
-		"a stream":                  {S{Body: &Match{Contains: Texts{"attack"}}}, nil, []string{"POST /\nContent-Type: application/grpc+proto\n\nattack"}},
-		"a stream that is too long": {S{Body: &Match{Contains: Texts{"x"}, Oversize: "match"}}, []string{"POST /\nContent-Type: application/grpc\n\na"}, nil},
+		"a stream":                  {S{Body: &Match{Contains: Texts{"attack"}}}, nil, []string{"POST /\nContent-Type: application/grpc+proto\nX-Proto: 2\n\nattack"}},
+		"no stream in HTTP/1.1":     {S{Body: &Match{Contains: Texts{"attack"}}}, []string{"POST /\nContent-Type: application/grpc+proto\n\nattack", "POST /\nUpgrade: x\n\nattack"}, nil},
+		"a stream that is too long": {S{Body: &Match{Contains: Texts{"x"}, Oversize: "match"}}, []string{"POST /\nContent-Type: application/grpc\nX-Proto: 2\n\na"}, nil},
 		"json":                      {S{JSON: is("x")}, []string{`POST /` + "\n\n" + `{"a":[1,{"b":"x"}]}`, "POST /\n\n\"x\"", "POST /\n\n{} [\"\\u0078\"]"}, []string{`POST /` + "\n\n" + `{"x":"y"}`, "POST /\n\nx", "GET /"}},
 		"json numbers":              {S{JSON: is("1e3", "true", "null")}, []string{"POST /\n\n[1e3]", "POST /\n\n[true]", "POST /\n\n[null]"}, []string{"POST /\n\n[1000]"}},
 		"json twice":                {S{JSON: is("x")}, []string{`POST /` + "\n\n" + `{"a":"x","a":"y"}`, `POST /` + "\n\n" + `{"a":"y","a":"x"}`}, nil},
@@ -522,4 +526,39 @@ func BenchmarkTwentyRules(b *testing.B) {
 			}
 		})
 	}
+}
+
+// FuzzDecide: whatever a client sends, rules of every kind decide, and the upstream gets the body as it came.
+func FuzzDecide(f *testing.F) {
+	everything := &Statement{
+		Any: []*Statement{
+			{Path: &Match{Contains: Texts{"/never"}, Transform: Texts{"url_decode_uni", "normalize_path_win", "html_entity_decode"}}},
+			{Args: &Match{SQLi: "high", Transform: Texts{"js_decode", "sql_hex_decode", "replace_comments"}}},
+			{Headers: &Match{Word: Texts{"never"}, Scope: "all", Transform: Texts{"utf8_to_unicode", "cmd_line_win"}, Oversize: "continue"}},
+			{Cookies: &Match{XSS: true, Scope: "all"}},
+			{Body: &Match{Regex: Texts{"never+$"}, Transform: Texts{"base64_decode_ext", "css_decode"}}},
+			{JSON: &Match{Is: Texts{"never"}, Scope: "all", Invalid: "text", Pointers: Texts{"", "/a"}}},
+			{IP: &Source{In: Texts{"office"}, Header: "X-F", Position: "any"}},
+			{Country: &Source{In: Texts{"DE"}}},
+		},
+	}
+	a := newACL(f, Config{BodyLimit: "1KiB", Rules: []Rule{{Name: "r", When: everything, Action: ActionCount}}}, Options{})
+	f.Add("a=1&b=%u0041", "x", "a=b; c", `{"a":["x"]}`, "192.0.2.1, ::1")
+	f.Add("%", "\xff", ";;=", "[[[[", "junk")
+	f.Fuzz(func(t *testing.T, query, field, cookie, body, forwarded string) {
+		r := request(t, "192.0.2.1", "POST /")
+		r.URL.RawQuery = query
+		r.Header = http.Header{"X-A": {field}, "Cookie": {cookie}, "X-F": {forwarded}}
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), -1
+		passed := false
+		a.Around(nil)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			passed = true
+			if got, err := io.ReadAll(r.Body); err != nil || string(got) != body {
+				t.Errorf("the upstream got %q (%v), want %q", got, err, body)
+			}
+		})).ServeHTTP(httptest.NewRecorder(), r)
+		if !passed {
+			t.Error("a rule that counts has refused")
+		}
+	})
 }

@@ -23,7 +23,7 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 	if r.Body == nil || r.Body == http.NoBody {
 		return b
 	}
-	if isStream(r) {
+	if a.isStream(r) {
 		b.more = true // all of it
 		return b
 	}
@@ -66,17 +66,14 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 	return b
 }
 
-// isStream reports bodies that are not to be held back until some of them has come: they may be the client's half of a
-// conversation.
-func isStream(r *http.Request) bool {
-	if r.Header["Upgrade"] != nil {
+// isStream reports bodies that are not to be held back until some of them has come: those that the operator says stream, and
+// gRPC's, which may be the client's half of a conversation. In HTTP/1.1 there is no gRPC, and who says so wants not to be read.
+func (a *ACL) isStream(r *http.Request) bool {
+	if a.opts.Stream {
 		return true
 	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return false
-	}
-	return media == "application/grpc" || strings.HasPrefix(media, "application/grpc+") || strings.HasPrefix(media, "application/grpc-web")
+	return err == nil && r.ProtoMajor >= 2 && (media == "application/grpc" || strings.HasPrefix(media, "application/grpc+"))
 }
 
 // A Failure is the error of a request whose body a rule wants and cannot have. It is a refusal in every mode.

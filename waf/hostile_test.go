@@ -147,6 +147,12 @@ func jumbledBodies() map[string]func(round uint64) sample {
 		"multipart jumble in 900": func(round uint64) sample {
 			return typed(multipartType, multipartBody(strings.Split(values(round, 900, 60<<10, "\x01", part), "\x01")...))
 		},
+		"multipart doubled quotes in 8": func(round uint64) sample {
+			pieces := []string{"<![CDATA[", "{", "\t", "''", "{{", "@", "\x00", "]]>"}
+			return typed(multipartType, multipartBody(strings.Split(times(8, "\x01", func(i int) string {
+				return part(i, mixed(rand.New(rand.NewPCG(round, uint64(i))), pieces, 15<<10))
+			}), "\x01")...))
+		},
 		"multipart jumble in 100": func(round uint64) sample {
 			return typed(multipartType, multipartBody(strings.Split(values(round, 100, 60<<10, "\x01", part), "\x01")...))
 		},
@@ -172,6 +178,15 @@ func jumbledBodies() map[string]func(round uint64) sample {
 		},
 		"form base64 at random": func(round uint64) sample { return typed(typeForm, "a="+randomBase64(round, hostileSize)) },
 	}
+}
+
+// mixed is n bytes of pieces.
+func mixed(r *rand.Rand, pieces []string, n int) string {
+	var b strings.Builder
+	for b.Len() < n {
+		b.WriteString(pieces[r.IntN(len(pieces))])
+	}
+	return b.String()[:n]
 }
 
 // randomBase64 is n bytes of what has no order at all.

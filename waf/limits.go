@@ -41,7 +41,7 @@ const (
 	defaultJSONBytes = 256 << 10             // documents of an API
 	defaultValues    = 1000                  // Coraza's own
 	defaultNesting   = 64                    // real documents stay under 20
-	defaultWorkTime  = 40 * time.Millisecond // an ordinary article of 80 KB takes 28
+	defaultWorkTime  = 40 * time.Millisecond // an ordinary article of 80 KB takes 31
 	maxValues        = 20_000
 	maxNesting       = 512
 	minWorkTime      = time.Millisecond

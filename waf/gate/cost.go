@@ -207,8 +207,8 @@ func sqliWork(v string) int {
 	if double {
 		readings++
 	}
-	// For each quote that it takes for escaped it looks through the rest of the text.
-	return len(v) + (work+escaped*len(v)/2)*readings
+	// For each quote that it takes for escaped it looks for the rest of the text, from the beginning.
+	return len(v) + (work+escaped*len(v))*readings
 }
 
 func isWordByte(b byte) bool {

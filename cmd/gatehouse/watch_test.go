@@ -59,6 +59,13 @@ func TestWatchFollowsTheFilesOfTheConfiguration(t *testing.T) {
 	}
 	put(file(more, "two.pem"))
 	<-w.changed
+	rules := t.TempDir()
+	if !w.with([]string{file(more, "two.pem"), rules + "/", rules + "/none/"}) {
+		t.Error("a directory is not new")
+	}
+	put(file(rules, "new.conf"))
+	<-w.changed
+	w.with([]string{file(more, "two.pem")})
 	put(file(config, "gatehouse.yaml")) // is watched all along
 	<-w.changed
 	if got, want := w.fs.WatchList(), []string{config, more}; len(got) != 2 || !slices.Contains(got, config) || !slices.Contains(got, more) {

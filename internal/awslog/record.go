@@ -328,6 +328,11 @@ func groupOf(rule int) string {
 		return ownGroups()[rule/100]
 	case 200:
 		return "inspection" // what every engine refuses because it cannot be read
+	case 950, 951, 952, 953, 954, 955, 956:
+		return "leakages"
+	}
+	if rule < 900000 || rule >= 1000000 {
+		return "custom" // the operator's own
 	}
 	return "core"
 }

@@ -314,3 +314,16 @@ func TestAFullDiskIsToldOnce(t *testing.T) {
 		t.Errorf("told %d times of %d failures, want once of 3", told, disk.n)
 	}
 }
+
+func TestLabelsNameTheGroupsOfRules(t *testing.T) {
+	t.Parallel()
+	for rule, want := range map[int]string{
+		942100: "sqli", 941100: "core", 932230: "posix", 933100: "php", 944150: "known-bad-inputs", 951110: "leakages", 200002: "inspection",
+		190100: "core", 190110: "sqli", 190300: "known-bad-inputs", 190400: "admin-protection", 190500: "wordpress", 190600: "size-restrictions",
+		190700: "posix", 190800: "php", 1001: "custom", 1000001: "custom",
+	} {
+		if got := LabelOf(rule); got != fmt.Sprintf("gatehouse:waf:%s:%d", want, rule) {
+			t.Errorf("rule %d: got %s, want the group %s", rule, got, want)
+		}
+	}
+}

@@ -202,9 +202,7 @@ func (c *conn) violate(err *Error) *exchange { return standIn(c, c.refuse(err)) 
 
 // answer has the handler answer, and reports whether another request may follow.
 func (c *conn) answer(x *exchange) (again bool) {
-	c.mu.Lock()
-	c.current = x
-	c.mu.Unlock()
+	c.mayWatch(x)
 	c.srv.sweep()
 	whole := c.handle(x)
 	switch {
@@ -228,23 +226,21 @@ func (c *conn) answer(x *exchange) (again bool) {
 	return again
 }
 
-// answered runs before the first byte of an answer goes out. Bytes that came before the answer to a request that asked
+// answered runs before the first byte of a final answer goes out. Bytes that came before the answer to a request that asked
 // for an upgrade were meant for a protocol that is not spoken here. What comes after it is the client's next request.
 func (x *exchange) answered() {
 	if !x.held || !x.body.over.Load() {
 		return
 	}
 	c := x.c
-	c.unwatch()
+	was := c.unwatch() // nobody, when the handler has returned and the answer went out behind it
 	if c.r == c.w {
 		c.link.try = true
 		_ = c.fill()
 		c.link.try = false
 	}
 	x.early = c.r < c.w
-	c.mu.Lock()
-	c.current = x
-	c.mu.Unlock()
+	c.mayWatch(was)
 }
 
 // handle runs the handler. It reports false if that panicked.

@@ -139,6 +139,25 @@ func TestNobodyWatchesBesideTheBody(t *testing.T) {
 	equal(t, answers(t, c), "200 POST / body")
 }
 
+// An answer that goes out behind its handler leaves nobody who watches: the loop reads the next head.
+func TestNobodyWatchesBesideTheLoop(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{})
+	for _, scheme := range []string{"http", "https"} {
+		c := f.dial(t, scheme)
+		br := bufio.NewReader(c)
+		send(t, c, "GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n")
+		equal(t, []string{next(t, br)}, "200 GET /1")
+		send(t, c, "GET /2 HT")
+		<-time.After(4 * sweepEvery) // nothing to wait for: this is the absence of an event
+		if f.watching() {
+			t.Error("the client is watched while its next head is read")
+		}
+		send(t, c, "TP/1.1\r\nHost: a\r\n\r\n")
+		equal(t, []string{next(t, br)}, "200 GET /2")
+	}
+}
+
 // The client's going is noticed in a write, too, and ends the context.
 func TestAFailedWriteEndsTheContext(t *testing.T) {
 	t.Parallel()

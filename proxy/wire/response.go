@@ -48,7 +48,7 @@ type response struct {
 	start  int
 	body   int  // where in out the body begins, or the open chunk
 	framed bool // the head is complete
-	sent   bool // something of the answer is out
+	sent   bool // something of the final answer is out
 
 	chunked bool
 	open    bool  // out[body:] is a chunk that may grow
@@ -363,7 +363,7 @@ func (w *response) write(p []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	if !w.sent {
+	if !w.sent && w.status != 0 {
 		w.sent = true
 		w.x.answered()
 	}

@@ -354,6 +354,29 @@ func TestServerDropsBytesBehindARefusedUpgrade(t *testing.T) {
 	}
 }
 
+// A hint is no answer: what comes behind it may still be meant for the protocol that was asked for.
+func TestServerDropsBytesBetweenAHintAndARefusedUpgrade(t *testing.T) {
+	t.Parallel()
+	sent := make(chan struct{})
+	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusEarlyHints)
+		<-sent
+		echo(w, r)
+	}), Options{})
+	for _, scheme := range []string{"http", "https"} {
+		c := f.dial(t, scheme)
+		br := bufio.NewReader(c)
+		send(t, c, "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		equal(t, []string{next(t, br)}, "103 ")
+		send(t, c, "GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+		sent <- struct{}{}
+		equal(t, []string{next(t, br)}, "200 GET /ws")
+		if rest, _ := io.ReadAll(br); len(rest) > 0 {
+			t.Errorf("got %q behind it, want nothing", rest)
+		}
+	}
+}
+
 // A client may send its next request as soon as it has read the answer, while the handler still runs.
 func TestServerKeepsARequestBehindARefusedUpgrade(t *testing.T) {
 	t.Parallel()

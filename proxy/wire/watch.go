@@ -112,17 +112,27 @@ func (c *conn) watchFor(x *exchange, done chan<- struct{}) {
 	}
 }
 
-// unwatch ends the watching. The connection's reading side is the caller's from then on.
-func (c *conn) unwatch() {
+// unwatch ends the watching. The connection's reading side is the caller's from then on. It returns the exchange whose
+// client was to be watched, if the handler was still running.
+func (c *conn) unwatch() (was *exchange) {
 	c.mu.Lock()
+	was = c.current
 	c.current = nil
 	watching := c.watching
 	c.watching = nil
 	c.mu.Unlock()
 	if watching == nil {
-		return
+		return was
 	}
 	_ = c.link.SetReadDeadline(time.Unix(1, 0))
 	<-watching
 	_ = c.link.SetReadDeadline(time.Time{})
+	return was
+}
+
+// mayWatch lets the sweep have the client of x watched, until unwatch.
+func (c *conn) mayWatch(x *exchange) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = x
 }

@@ -1,7 +1,9 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -382,23 +384,36 @@ func (c *Config) checkWAF(d *decoder) {
 			sections, paths = append(sections, *r.WAF), append(paths, fmt.Sprintf("routes[%d].waf", i))
 		}
 	}
-	var all waf.Config
-	var origin []string
+	all, origin := map[string]waf.Config{}, map[string][]string{} // by directory of rules
 	for i, section := range sections {
+		own := section.RulesDir
+		section.RulesDir = cmp.Or(own, c.WAF.RulesDir)
+		one := all[section.RulesDir]
 		for j, x := range section.Exclude {
-			all.Exclude = append(all.Exclude, x)
-			origin = append(origin, fmt.Sprintf("%s.exclude[%d]", paths[i], j))
+			one.Exclude = append(one.Exclude, x)
+			origin[section.RulesDir] = append(origin[section.RulesDir], fmt.Sprintf("%s.exclude[%d]", paths[i], j))
 		}
+		all[section.RulesDir] = one
 		section.Exclude = nil
+		if len(section.Rules) == 0 { // which are known by what is in the directory
+			section.RulesDir = own
+		}
+		if own != "" { // all that is wrong there has one place in this file
+			waf.CheckRules(own, func(field, msg string) { d.faultAlways(join(paths[i], field), msg) })
+		}
 		d.section(paths[i], section)
 	}
-	all.Validate(func(field, msg string) {
-		var i int
-		if _, err := fmt.Sscanf(field, "exclude[%d]", &i); err == nil && i < len(origin) {
-			_, rest, _ := strings.Cut(field, "]")
-			d.fault(origin[i]+rest, msg)
-		}
-	})
+	for _, dir := range slices.Sorted(maps.Keys(all)) {
+		one := all[dir]
+		one.RulesDir = dir
+		one.Validate(func(field, msg string) {
+			var i int
+			if _, err := fmt.Sscanf(field, "exclude[%d]", &i); err == nil && i < len(origin[dir]) {
+				_, rest, _ := strings.Cut(field, "]")
+				d.fault(origin[dir][i]+rest, msg)
+			}
+		})
+	}
 }
 
 // checkIdle reports exclusions that do nothing. One at the top does nothing if it does so on every route, and for
@@ -447,11 +462,11 @@ func (c *Config) checkWhom(d *decoder, path string, section waf.Config) {
 			d.fault(fmt.Sprintf("%s.exclude[%d].for", path, i), "nobody is known here: it needs a login")
 		}
 	}
-	mergeWAF(c.WAF, section).Validate(func(field, msg string) {
-		if field == "exclude" {
-			d.fault(path+".exclude", msg)
-		}
-	})
+	merged := mergeWAF(c.WAF, section)
+	forSome := slices.ContainsFunc(merged.Exclude, func(x waf.Exclusion) bool { return x.For != nil })
+	if forSome && len(merged.Variants().Configs) == 1 {
+		d.fault(path+".exclude", "is for too many different lists of groups (want at most 3: name groups together, or make routes of their own)")
+	}
 }
 
 // checkHeaders validates what a route says over the section at the top: by itself, and merged, where

@@ -14,6 +14,8 @@ func TestRulesOfTheOperator(t *testing.T) {
 	t.Parallel()
 	spec := siteSpec{upstream: startEcho(t), top: "waf: {rules_dir: rules}", routes: `
   - {name: counting, match: ` + appHost + `/counting, to: u, require: nothing, waf: {groups: {custom: count}}}
+  - {name: excluding, match: ` + appHost + `/excluding, to: u, require: nothing, waf: {exclude: [{rule: 1001, target: header.X-Partner}]}}
+  - {name: single, match: ` + appHost + `/single, to: u, require: nothing, waf: {rules: {1001: count}}}
   - {name: rest, match: ` + appHost + `, to: u, require: nothing}
 `}
 	s := newSite(t, spec)
@@ -44,7 +46,9 @@ func TestRulesOfTheOperator(t *testing.T) {
 		return id
 	}
 	want("/x", "good", http.StatusOK)
-	want("/counting", "banned", http.StatusOK)
+	for _, path := range []string{"/counting", "/excluding", "/single"} {
+		want(path, "banned", http.StatusOK)
+	}
 	id := want("/x", "banned", http.StatusUnavailableForLegalReasons)
 	why := runToEnd(t, "", nil, "why", id, "--admin", s.addrs["admin"])
 	if !strings.Contains(why.stdout, "the rule 1001 refuses by itself") || !strings.Contains(why.stdout, "A partner who may not") ||
@@ -57,11 +61,12 @@ func TestRulesOfTheOperator(t *testing.T) {
 	want("/x", "banned", http.StatusOK)
 	want("/x", "other", http.StatusUnavailableForLegalReasons)
 
-	write("\nSecRuleEngine Off\n")
+	write("\nSecRuleEngine Off\nSecRule ARGS \"@nosuch x\" \"id:1001,phase:2,deny\"\n")
 	s.reload(t, refusedReload)
 	want("/x", "other", http.StatusUnavailableForLegalReasons)
 	check := runToEnd(t, "", nil, "check", "-c", s.file)
-	if check.code == 0 || !strings.Contains(check.stderr, "waf.rules_dir: shop.conf:2: SecRuleEngine: is not taken here: waf.mode says whether rules decide") {
+	if check.code == 0 || !strings.Contains(check.stderr, "waf.rules_dir: shop.conf:2: SecRuleEngine: is not taken here: waf.mode says whether rules decide") ||
+		!strings.Contains(check.stderr, "waf.rules_dir: shop.conf:3: rule 1001: ") || strings.Count(check.stderr, "waf.rules_dir: ") != 2 {
 		t.Errorf("check: got %+v, want the file and the line", check)
 	}
 }

@@ -56,8 +56,8 @@ func (list rulesProblems) Error() string {
 }
 
 // readRulesDir reads a directory of rules and of lists. It follows no link out of the directory, and waits for nothing.
-// The error is rulesProblems.
-func readRulesDir(dir string) (*source, error) {
+// With compiles, every rule is compiled too. The error is rulesProblems.
+func readRulesDir(dir string, compiles bool) (*source, error) {
 	files, problems := snapshot(dir)
 	s := &source{lists: lists(files)}
 	whole := slices.ContainsFunc(files, func(f ruleFile) bool { return path.Base(f.name) == "REQUEST-901-INITIALIZATION.conf" })
@@ -88,7 +88,7 @@ func readRulesDir(dir string) (*source, error) {
 		problems = append(problems, RulesProblem{Msg: "has no .conf file (want the files of a Core Rule Set, or rules of your own)"})
 	}
 	if len(problems) == 0 {
-		problems = append(problems, s.check(whole)...)
+		problems = append(problems, s.check(whole, compiles)...)
 	}
 	if len(problems) > 0 {
 		return nil, problems

@@ -64,10 +64,16 @@ SecRule REQUEST_HEADERS:User-Agent "@rx ^brandnew" \
 	return files
 }
 
+// rulesProblemsOf are those that check tells.
+func rulesProblemsOf(dir string) (out []string) {
+	CheckRules(dir, func(field, msg string) { out = append(out, field+": "+msg) })
+	return out
+}
+
 func TestANewerRuleSet(t *testing.T) {
 	t.Parallel()
 	cfg := Config{RulesDir: writeRules(t, newerSet(t))}
-	if got := problems(cfg); got != nil {
+	if got := append(problems(cfg), rulesProblemsOf(cfg.RulesDir)...); got != nil {
 		t.Fatalf("got %v, want no problem", got)
 	}
 	cfg.Exclude = []Exclusion{{Rule: 913990, Target: "header.User-Agent"}}
@@ -215,7 +221,7 @@ func TestProblemsOfRules(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got := strings.Join(problems(Config{RulesDir: writeRules(t, tt.files)}), "\n")
+			got := strings.Join(rulesProblemsOf(writeRules(t, tt.files)), "\n")
 			for _, want := range tt.want {
 				if !strings.Contains(got, want) {
 					t.Errorf("got\n%s\nwant %q in it", got, want)

@@ -72,7 +72,7 @@ func (c Config) source() (*source, error) {
 	if c.RulesDir == "" {
 		return embedded()
 	}
-	return readRulesDir(c.RulesDir)
+	return readRulesDir(c.RulesDir, false)
 }
 
 // hash writes the content of every rule file and list to w.

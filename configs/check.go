@@ -401,7 +401,11 @@ func (c *Config) checkWAF(d *decoder) {
 		if own != "" { // all that is wrong there has one place in this file
 			waf.CheckRules(own, func(field, msg string) { d.faultAlways(join(paths[i], field), msg) })
 		}
-		d.section(paths[i], section)
+		if own != "" {
+			d.section(paths[i], section)
+		} else {
+			d.section(paths[i], inheriting{section})
+		}
 	}
 	for _, dir := range slices.Sorted(maps.Keys(all)) {
 		one := all[dir]
@@ -414,6 +418,17 @@ func (c *Config) checkWAF(d *decoder) {
 			}
 		})
 	}
+}
+
+// An inheriting is a section whose directory of rules is that at the top, where it is told of.
+type inheriting struct{ waf.Config }
+
+func (c inheriting) Validate(report func(field, msg string)) {
+	c.Config.Validate(func(field, msg string) {
+		if field != "rules_dir" {
+			report(field, msg)
+		}
+	})
 }
 
 // checkIdle reports exclusions that do nothing. One at the top does nothing if it does so on every route, and for

@@ -131,6 +131,9 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("rules", fmt.Sprintf("%d entries (want at most %d: ranges say more)", len(c.Rules), MaxRules))
 	}
 	known := c.known()
+	if known == nil {
+		return
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
 		field := "rules." + key
 		if ids, err := parseIDs(key); err != nil {

@@ -152,6 +152,9 @@ func (c Config) Idle(report func(i int, field, msg string)) {
 		return
 	}
 	known, decide := c.known(), c.normal().decider()
+	if known == nil {
+		return
+	}
 	for i, x := range c.Exclude {
 		wrong := false
 		x.validate(known, func(string, string) { wrong = true })

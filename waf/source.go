@@ -127,14 +127,15 @@ var knownRules = sync.OnceValue(func() map[int]crsRule {
 	return s.known()
 })
 
-// known are the rules that exclusions of c can be about.
+// known are the rules that exclusions of c can be about; nil if the directory of rules cannot be used, which is told by
+// itself.
 func (c Config) known() map[int]crsRule {
 	if c.RulesDir == "" {
 		return knownRules()
 	}
 	s, err := c.source()
 	if err != nil {
-		return knownRules() // the problems of the directory are told by themselves
+		return nil
 	}
 	return s.known()
 }

@@ -317,10 +317,8 @@ func hold[P []byte | string](w *response, p P) bool {
 func (w *response) send(p []byte) (int, error) {
 	rest := p
 	if !w.framed {
-		if w.length < 0 { // some of it tells the type
-			n := min(len(p), maxHeld-(len(w.out)-w.body))
-			w.out, rest = append(w.out, p[:n]...), p[n:]
-		}
+		n := min(len(p), max(0, maxHeld-(len(w.out)-w.body))) // which tells the type
+		w.out, rest = append(w.out, p[:n]...), p[n:]
 		w.frame(false)
 	}
 	if w.x.req.Method == http.MethodHead {

@@ -139,6 +139,10 @@ func answering() map[string]http.HandlerFunc {
 				_, _ = w.Write(bytes.Repeat([]byte{byte('a' + n%26)}, n))
 			}
 		},
+		"/sized-big": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "9000")
+			_, _ = io.WriteString(w, "<html>"+strings.Repeat("x", 8994))
+		},
 		"/copy": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.Copy(w, io.MultiReader(strings.NewReader(strings.Repeat("y", 5000)), strings.NewReader("z")))
 		},

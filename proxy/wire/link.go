@@ -34,6 +34,10 @@ type link struct {
 	writes pace // only in Write, which callers serialise
 }
 
+// pacedPiece is how much of an answer is waited for at a time, in bytes: at the minimum rate a client that takes nothing
+// has as long as it may take.
+const pacedPiece = 64 << 10
+
 // A pace is a leaky bucket of waiting time: time spent waiting for the peer fills it, bytes that moved drain
 // it at the minimum rate. Fast beginnings earn no credit.
 type pace struct{ debt time.Duration }
@@ -182,6 +186,16 @@ func (l *link) tryRead(b []byte) (int, error) {
 
 func (l *link) Write(b []byte) (n int, err error) {
 	l.srv.releaseHandshake(l)
+	for {
+		m, err := l.writePiece(b[n:min(len(b), n+pacedPiece)])
+		if n += m; err != nil || n == len(b) {
+			return n, err
+		}
+	}
+}
+
+// writePiece writes no more than may be waited for at a time.
+func (l *link) writePiece(b []byte) (n int, err error) {
 	start, paced := l.beginWrite(len(b))
 	for {
 		var m int
@@ -220,9 +234,8 @@ func (l *link) readFrom(r io.Reader, most int64) (total int64, err error) {
 		r, most = limited.R, min(most, limited.N)
 		defer func() { limited.N -= total }()
 	}
-	const piece = 64 << 10
 	for total < most {
-		want := min(piece, most-total)
+		want := min(pacedPiece, most-total)
 		start, paced := l.beginWrite(int(want))
 		l.mu.Lock()
 		l.out.set = l.out.due() // exactly: how far the kernel has come at another one is not known

@@ -2,11 +2,13 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +119,43 @@ func TestServerEndsSlowReaders(t *testing.T) {
 		if err := <-ended; err == nil {
 			t.Error("the handler's write did not fail")
 		}
+	}
+}
+
+// How much a handler writes at once does not count: who takes none of it has no longer than for a little.
+func TestServerEndsSlowReadersOfOneLongWrite(t *testing.T) {
+	t.Parallel()
+	ended := make(chan time.Duration, 1)
+	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {
+		content, start := make([]byte, 64<<20), time.Now()
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		var err error
+		if r.URL.Path == "/copy" {
+			_, err = io.Copy(w, struct{ io.Reader }{bytes.NewReader(content)})
+		} else {
+			_, err = w.Write(content)
+		}
+		if err == nil {
+			t.Errorf("%s: the handler's write did not fail", r.URL)
+		}
+		ended <- time.Since(start)
+	}), Options{BodyGrace: 50 * time.Millisecond, MinRate: 1 << 20})
+	for _, scheme := range []string{"http", "https"} {
+		for _, path := range []string{"/", "/copy"} {
+			c := f.dial(t, scheme)
+			send(t, c, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+			if got := <-ended; got > 10*time.Second { // at the minimum rate all of it would take a minute
+				t.Errorf("%s %s: it took %v, want little", scheme, path, got)
+			}
+		}
+	}
+	resp, err := f.client(t, true).Get("https://" + f.tls + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if got := <-ended; got > 10*time.Second {
+		t.Errorf("HTTP/2: it took %v, want little", got)
 	}
 }
 

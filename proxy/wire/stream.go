@@ -55,11 +55,16 @@ func (s *stream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // Write fails when the client takes less than the minimum rate.
 func (s *stream) Write(p []byte) (n int, err error) {
-	s.within(&s.writes, len(p), func() int {
-		n, err = s.ResponseWriter.Write(p)
-		return n
-	})
-	return n, err
+	for {
+		piece, m := p[n:min(len(p), n+pacedPiece)], 0
+		s.within(&s.writes, len(piece), func() int {
+			m, err = s.ResponseWriter.Write(piece)
+			return m
+		})
+		if n += m; err != nil || n == len(p) {
+			return n, err
+		}
+	}
 }
 
 // FlushError is Flush for http.ResponseController.

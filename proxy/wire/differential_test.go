@@ -48,9 +48,9 @@ func behaviours() []func(w http.ResponseWriter, body io.Reader) string {
 		func(w http.ResponseWriter, body io.Reader) string {
 			_, _ = io.WriteString(w, "first")
 			flush(w)
-			_, err := io.ReadAll(body)
+			_, _ = io.ReadAll(body) // that the body broke off is an error here only, if the server has found out before the handler
 			_, _ = io.WriteString(w, "last")
-			return fmt.Sprint(err != nil)
+			return ""
 		},
 		func(w http.ResponseWriter, _ io.Reader) string {
 			w.WriteHeader(http.StatusNoContent)

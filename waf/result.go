@@ -37,6 +37,9 @@ type Result struct {
 	Counted int
 	// Matches are the detections, at most 64, one for each rule and place.
 	Matches []Match
+	// Rules are the ids of all rules that found something, each once, in the order in which they did, however often they and others
+	// did.
+	Rules []int
 }
 
 // A Match is one rule that found something in one place. The value that it found is not kept.
@@ -131,9 +134,17 @@ func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionStat
 		place
 	}
 	seen := map[finding]bool{}
+	rules := map[int]bool{}
 	for _, m := range tx.MatchedRules() {
 		id := m.Rule().ID()
 		if !e.told[id] && (!isDetection(id) || m.Rule().Severity() == types.RuleSeverityUnset) {
+			continue
+		}
+		if !rules[id] {
+			rules[id] = true
+			r.Rules = append(r.Rules, id)
+		}
+		if len(r.Matches) == maxMatches {
 			continue
 		}
 		for _, p := range placesOf(m) {
@@ -141,7 +152,7 @@ func (r *Result) collect(tx types.Transaction, state plugintypes.TransactionStat
 				continue
 			}
 			if len(r.Matches) == maxMatches {
-				return
+				break
 			}
 			seen[finding{id, p}] = true
 			match := p.match(m)

@@ -520,10 +520,12 @@ func wafRecord(record proxy.WAFRecord, r waf.Result) proxy.WAFRecord {
 		record.Mode, record.Verdict, record.Score, record.Limit, record.Cause = r.Mode, wafVerdict(r), r.Score, r.Limit, r.Cause
 		record.Counted = r.Counted
 	}
-	for _, m := range r.Matches {
-		if !slices.Contains(record.Rules, m.RuleID) {
-			record.Rules = append(record.Rules, m.RuleID)
+	for _, id := range r.Rules {
+		if !slices.Contains(record.Rules, id) {
+			record.Rules = append(record.Rules, id)
 		}
+	}
+	for _, m := range r.Matches {
 		record.Matches = append(record.Matches, proxy.WAFMatch{
 			RuleID: m.RuleID, Message: m.Message, Variable: m.Variable, Key: m.Key, Severity: m.Severity, Counted: m.Counted,
 		})

@@ -142,10 +142,14 @@ func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig
 	return []func(http.Handler) http.Handler{rules.Around(around)}, nil
 }
 
+// maxRecordedLabels is how many labels of a request are recorded, as AWS WAF has it.
+const maxRecordedLabels = 100
+
 // recordRules tells the event of a request what rules made of it.
 func (a *assembler) recordRules(ctx context.Context, d *acl.Decision) {
 	event := proxy.EventFrom(ctx)
-	record := proxy.RulesRecord{Mode: d.Mode, Rule: d.Rule, Action: d.Action, Status: d.Status, Labels: slices.Clone(d.Labels), Token: d.Token}
+	labels := slices.Clone(d.Labels[:min(len(d.Labels), maxRecordedLabels)])
+	record := proxy.RulesRecord{Mode: d.Mode, Rule: d.Rule, Action: d.Action, Status: d.Status, Labels: labels, Token: d.Token}
 	for _, m := range d.Matched {
 		record.Matched = append(record.Matched, proxy.RuleMatch(m))
 		a.observer.rule(m.Rule, acl.ActionCount)
@@ -177,11 +181,12 @@ func rulesVerdict(r *proxy.RulesRecord) string {
 	}
 }
 
-// wafLabels are the labels that what the rule groups found puts on a request.
+// wafLabels are the labels that what the rule groups found puts on a request: all of it, also what is too much to be recorded. A
+// rule that decides by one of them must not miss it for the noise of others.
 func wafLabels(r waf.Result) []string {
-	labels := make([]string, 0, len(r.Matches))
-	for _, m := range r.Matches {
-		labels = append(labels, awslog.LabelOf(m.RuleID))
+	labels := make([]string, 0, len(r.Rules))
+	for _, id := range r.Rules {
+		labels = append(labels, awslog.LabelOf(id))
 	}
 	return labels
 }

@@ -22,8 +22,6 @@ const (
 	maxPattern    = 1024 // bytes of a regular expression; AWS takes 200
 	maxTransforms = 10   // as AWS
 	maxLabel      = 1024 // bytes, as AWS
-	// maxLabels bounds the labels of one request. AWS logs 100.
-	maxLabels = 200
 )
 
 // The values of keys.

@@ -126,9 +126,10 @@ func (v *view) systemOf(addr netip.Addr) uint32 {
 	return v.system
 }
 
-// addLabel puts a label on the request.
+// addLabel puts a label on the request. Clients make none up: there are as many as rules and places, and all are kept, so that no
+// noise hides one from the rules that ask for it.
 func (v *view) addLabel(label string) {
-	if len(v.labels) < maxLabels && !slices.Contains(v.labels, label) {
+	if !slices.Contains(v.labels, label) {
 		v.labels = append(v.labels, label)
 	}
 }

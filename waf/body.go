@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"sync"
+
+	"gatehouse/waf/payload"
 )
 
 const (
@@ -138,6 +140,12 @@ func readBody(src io.ReadCloser, limit int, pool *sync.Pool, t turn) (b *body, m
 			return b, false, err
 		}
 	}
+}
+
+// framed is a body of gRPC, which passes as it comes.
+func framed(src io.ReadCloser, pool *sync.Pool) *body {
+	refusal := &Failure{Reason: "body is not gRPC", Status: http.StatusBadRequest}
+	return &body{buf: pool.Get().(*[]byte), rest: payload.Framed(src, refusal), pool: pool}
 }
 
 // readFailure is the refusal of a request whose body could not be read.

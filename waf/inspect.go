@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"gatehouse/waf/payload"
 )
 
 // inspectBody reads r's body as far as it is inspected, puts into v what next is to read instead, and
@@ -14,7 +16,7 @@ func (e *Engine) inspectBody(tx transaction, in *inspection, r *http.Request, me
 	if media.grpc() && r.ProtoMajor >= 2 {
 		// The call may go on for hours in both directions and none of it is text. That it is gRPC and
 		// nothing else is checked as it passes.
-		v.body = newFramed(r.Body, e.buffers)
+		v.body = framed(r.Body, e.buffers)
 		return nil
 	}
 	kind := media.kind()
@@ -93,9 +95,9 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 		return f.multipart(r.Header.Get("Content-Type"), b)
 	case "", processorForm:
 		// Many applications read JSON or XML whatever the type says, and curl sends a form's by default.
-		b = inUTF8(b)
+		b = payload.InUTF8(b)
 		doc, whole := sniffJSON(b)
-		if !whole && beginsJSON(b) {
+		if !whole && payload.BeginsJSON(b) {
 			f.spend(len(b) * streamWork)
 		}
 		switch {
@@ -106,7 +108,7 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 			processor, b = processorJSON, doc
 		case processor == "" && looksXML(b):
 			processor = processorXML
-		case beginsXML(b) && f.isXML(b):
+		case payload.BeginsXML(b) && f.isXML(b):
 			if processor == processorForm {
 				formPairs(string(b), f.tx.AddPostRequestArgument)
 			} else {
@@ -124,7 +126,7 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 			processor = processorForm
 		}
 	case processorJSON:
-		b = bytes.TrimPrefix(b, utf8BOM())
+		b = bytes.TrimPrefix(b, payload.BOM())
 		if media.lines() {
 			b = joinLines(b)
 		}
@@ -202,7 +204,7 @@ func (f *feeder) xml(b []byte) {
 	if definesDocType(b) {
 		v.TX().Set(docTypeVariable, []string{"1"})
 	}
-	if !beginsXML(b) {
+	if !payload.BeginsXML(b) {
 		// To the reader that is one text, and JSON's escapes mean nothing in it.
 		setSingle(v.RequestBodyError(), "1")
 		return

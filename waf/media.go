@@ -13,8 +13,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"gatehouse/waf/payload"
 )
 
 // The names of the body processors, as the rules know them.
@@ -219,8 +220,8 @@ func (m mediaType) binary() bool { return m.reading() == asBinary }
 // sniffJSON finds the JSON that an application would read from b whatever its type says: the objects
 // and arrays at its beginning, as one document. Whole says that there is nothing else in b.
 func sniffJSON(b []byte) (doc []byte, whole bool) {
-	b = bytes.TrimPrefix(b, utf8BOM())
-	if !beginsJSON(b) {
+	b = bytes.TrimPrefix(b, payload.BOM())
+	if !payload.BeginsJSON(b) {
 		return nil, false
 	}
 	if json.Valid(b) {
@@ -245,85 +246,10 @@ func sniffJSON(b []byte) (doc []byte, whole bool) {
 	}
 }
 
-// beginsJSON reports that b begins as an object or array does.
-func beginsJSON(b []byte) bool {
-	text := bytes.TrimLeft(bytes.TrimPrefix(b, utf8BOM()), " \t\r\n")
-	return len(text) > 0 && (text[0] == '{' || text[0] == '[')
-}
-
-// utf8BOM is the mark that some writers put in front of UTF-8.
-func utf8BOM() []byte { return []byte("\ufeff") }
-
 // looksXML reports whether b begins as an XML document that says so.
 func looksXML(b []byte) bool {
-	b = bytes.TrimPrefix(b, utf8BOM())
+	b = bytes.TrimPrefix(b, payload.BOM())
 	return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("<?xml"))
-}
-
-// beginsXML reports whether b begins as any XML document does.
-func beginsXML(b []byte) bool {
-	b = bytes.TrimLeft(bytes.TrimPrefix(b, utf8BOM()), " \t\r\n")
-	return len(b) > 1 && b[0] == '<' && (b[1] == '?' || b[1] == '!' || b[1] == '_' || b[1] >= 0x80 || isAlnum(b[1]))
-}
-
-// inUTF8 is b in UTF-8 if it is JSON or XML in UTF-16 or UTF-32, which readers find out by its first bytes (RFC 4627
-// section 3; so does Python's json.loads, and every reader of XML). Else it is b.
-func inUTF8(b []byte) []byte {
-	width, highFirst := encodingOf(b)
-	if width == 1 {
-		return b
-	}
-	if head := decodeUnits(b[:min(len(b), 64)], width, highFirst); !beginsJSON(head) && !beginsXML(head) {
-		return b
-	}
-	return bytes.TrimPrefix(decodeUnits(b, width, highFirst), utf8BOM())
-}
-
-// decodeUnits reads b as units of so many bytes. What is left at the end is no unit.
-func decodeUnits(b []byte, width int, highFirst bool) []byte {
-	out := make([]byte, 0, len(b)/width+len(b)/8)
-	high := rune(0) // the first of a pair
-	for ; len(b) >= width; b = b[width:] {
-		var u rune
-		for i := range width {
-			if highFirst {
-				u = u<<8 | rune(b[i])
-			} else {
-				u = u<<8 | rune(b[width-1-i])
-			}
-		}
-		switch pair := utf16.DecodeRune(high, u); {
-		case width == 2 && pair != utf8.RuneError:
-			u, high = pair, 0
-		case width == 2 && u >= 0xd800 && u < 0xdc00:
-			high = u
-			continue
-		default:
-			high = 0
-		}
-		out = utf8.AppendRune(out, u)
-	}
-	return out
-}
-
-// encodingOf is how many bytes a unit of the text has, 1 if it is not in UTF-16 or UTF-32, and whether the first of them
-// is the highest.
-func encodingOf(b []byte) (width int, highFirst bool) {
-	if len(b) < 4 {
-		return 1, false
-	}
-	zero := [4]bool{b[0] == 0, b[1] == 0, b[2] == 0, b[3] == 0}
-	switch {
-	case b[0] == 0xff && b[1] == 0xfe && zero[2] && zero[3], !zero[0] && zero[1] && zero[2] && zero[3]:
-		return 4, false
-	case zero[0] && zero[1] && (!zero[2] && !zero[3] && b[2] == 0xfe && b[3] == 0xff || zero[2] && !zero[3]):
-		return 4, true
-	case b[0] == 0xff && b[1] == 0xfe, !zero[0] && zero[1]:
-		return 2, false
-	case b[0] == 0xfe && b[1] == 0xff, zero[0] && !zero[1]:
-		return 2, true
-	}
-	return 1, false
 }
 
 // A field of a form has a name like this; values of fewer bytes of text in a row are left alone, since anything has those.

@@ -45,6 +45,8 @@ func arrows() []arrow {
 		{"waf/gate", "waf/rx", false, "matches expressions with it"},
 		{"waf/acl", "waf/gate", false, "finds SQL injection and XSS by what the engine finds them by, at a bounded cost"},
 		{"waf/acl", "waf/rx", false, "the meter of that cost"},
+		{"waf", "waf/payload", false, "the forms of bodies, which engine and rules read alike"},
+		{"waf/acl", "waf/payload", false, "the same"},
 		{"waf/acl", "waf/ipset", false, "rules name sets of addresses, and countries"},
 		{"waf", "authn/identity", false, "the one import that every policy may have"},
 		{"proxy/ratelimit", "authn/identity", false, "the same"},

@@ -81,6 +81,10 @@ func request(t testing.TB, from, text string) *http.Request {
 			r.Header.Add(name, value)
 		}
 	}
+	if r.Header.Get("Transfer-Encoding") != "" {
+		r.Header.Del("Transfer-Encoding")
+		r.ContentLength = -1
+	}
 	if r.Header.Get("X-Proto") == "2" {
 		r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
 	}
@@ -138,7 +142,7 @@ func TestStatements(t *testing.T) {
 		"body not over the limit":   {S{Body: &Match{Contains: Texts{"attack"}, Oversize: "no_match"}}, []string{"POST /\n\nattack"}, []string{"POST /\n\nattack" + long}},
 		"size of a body":            {S{Body: &Match{Size: ">8KiB"}}, []string{"POST /\n\n" + long}, []string{"POST /\n\nx", "GET /"}},
 		"no body":                   {S{Body: &Match{Size: "=0"}}, []string{"GET /"}, []string{"POST /\n\nx"}},
-		"a stream":                  {S{Body: &Match{Contains: Texts{"attack"}}}, nil, []string{"POST /\nContent-Type: application/grpc+proto\nX-Proto: 2\n\nattack"}},
+		"a stream":                  {S{Body: &Match{Contains: Texts{"attack"}}}, nil, []string{"POST /\nContent-Type: application/grpc+proto\nX-Proto: 2\n\n\x00\x00\x00\x00\x06attack"}},
 		"no stream in HTTP/1.1":     {S{Body: &Match{Contains: Texts{"attack"}}}, []string{"POST /\nContent-Type: application/grpc+proto\n\nattack", "POST /\nUpgrade: x\n\nattack"}, nil},
 		"a stream that is too long": {S{Body: &Match{Contains: Texts{"x"}, Oversize: "match"}}, []string{"POST /\nContent-Type: application/grpc\nX-Proto: 2\n\na"}, nil},
 		"json":                      {S{JSON: is("x")}, []string{`POST /` + "\n\n" + `{"a":[1,{"b":"x"}]}`, "POST /\n\n\"x\"", "POST /\n\n{} [\"\\u0078\"]"}, []string{`POST /` + "\n\n" + `{"x":"y"}`, "POST /\n\nx", "GET /"}},
@@ -149,8 +153,13 @@ func TestStatements(t *testing.T) {
 		"no json":                   {S{JSON: &Match{Is: Texts{"zz"}, Invalid: "match"}}, []string{"POST /\n\n{\"a\":1", "POST /\n\nhello"}, []string{"POST /\n\n{}", "GET /", "POST /\n\n1 2"}},
 		"no json is text":           {S{JSON: &Match{Contains: Texts{"zz"}, Invalid: "text"}}, []string{"POST /\n\n{zz"}, []string{"POST /\n\n{\"zz\":1}"}},
 		"json before an error":      {S{JSON: is("x")}, []string{`POST /` + "\n\n" + `{"a":"x",`}, []string{`POST /` + "\n\n" + `{"a" "x"`}},
-		"json that is deep":         {S{JSON: &Match{Is: Texts{"zz"}, Invalid: "match"}}, []string{"POST /\n\n" + strings.Repeat("[", 600) + strings.Repeat("]", 600)}, nil},
+		"json that is deep":         {S{JSON: is("x")}, []string{"POST /\n\n" + strings.Repeat("[", 3000) + `"x"` + strings.Repeat("]", 3000)}, nil},
+		"json behind what is deep":  {S{JSON: &Match{Is: Texts{"x"}, Pointers: Texts{"/b/1"}}}, []string{"POST /\n\n" + `{"a":` + strings.Repeat("[", 3000) + strings.Repeat("]", 3000) + `,"b":["y","x"]}`}, []string{"POST /\n\n" + `{"b":[["x"],{"1":"y"}]}`}},
+		"json in other encodings":   {S{JSON: &Match{Is: Texts{"x"}, Pointers: Texts{"/a"}}}, []string{"POST /\n\n\ufeff{\"a\":\"x\"}", "POST /\n\n\xff\xfe{\x00\"\x00a\x00\"\x00:\x00\"\x00x\x00\"\x00}\x00", "POST /\n\n\x00{\x00\"\x00a\x00\"\x00:\x00\"\x00x\x00\"\x00}", "POST /\n\n\x1e{}\n\x1e{\"a\":\"x\"}\n"}, nil},
 		"regex":                     {S{Path: &Match{Regex: Texts{`^/v[0-9]+/`}}}, []string{"GET /v12/a"}, []string{"GET /vx/"}},
+		"cookies with blanks":       {S{Cookie: map[string]*Match{"a": is("b")}}, []string{"GET /\nCookie: c=d; a =b", "GET /\nCookie: a= b ;c=d", "GET /\nCookie: c=d;\ta\t=\tb\t;c=d"}, []string{"GET /\nCookie: a =c"}},
+		"a size that is not known":  {S{Body: &Match{Size: ">1MiB"}}, []string{"POST /\nTransfer-Encoding: chunked\n\n" + strings.Repeat("x", 9000), "POST /\nContent-Type: application/grpc\nX-Proto: 2\nTransfer-Encoding: chunked\n\n\x00\x00\x00\x00\x01x"}, []string{"POST /\n\n" + strings.Repeat("x", 9000), "POST /\nTransfer-Encoding: chunked\n\nx"}},
+		"or is said to be small":    {S{Body: &Match{Size: ">1MiB", Oversize: "no_match"}}, nil, []string{"POST /\nTransfer-Encoding: chunked\n\n" + strings.Repeat("x", 9000)}},
 		"regex set":                 {S{Header: map[string]*Match{"user-agent": {RegexSet: Texts{"bots"}}}}, []string{"GET /\nUser-Agent: SQLMap/1"}, []string{"GET /\nUser-Agent: Firefox"}},
 		"sqli":                      {S{Args: &Match{SQLi: "low"}}, []string{"GET /?id=1%27+OR+%271%27=%271", "GET /?id=1+UNION+SELECT+1,2"}, []string{"GET /?id=O%27Brien", "GET /?q=select+a+plan"}},
 		"sqli, and what looks so":   {S{Args: &Match{SQLi: "high"}}, []string{"GET /?id=1%27+OR+%271%27=%271", "GET /?id=x+and+extractvalue(1,2)"}, []string{"GET /?id=O%27Brien", "GET /?q=this+and+that"}},

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+
+	"gatehouse/waf/payload"
 )
 
 // firstBuffer is what a body gets to begin with. It grows with what has come, not with what Content-Length promises.
@@ -23,8 +25,13 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 	if r.Body == nil || r.Body == http.NoBody {
 		return b
 	}
-	if a.isStream(r) {
+	if a.opts.Stream {
 		b.more = true // all of it
+		return b
+	}
+	if isGRPC(r) {
+		// It passes as it comes, and as nothing else: who says so only not to be read gets no further than here.
+		b.more, b.rest = true, payload.Framed(r.Body, &Failure{Reason: "the body is not gRPC", Status: http.StatusBadRequest})
 		return b
 	}
 	if known, ok := r.Body.(interface{ Inspected() ([]byte, bool) }); ok {
@@ -66,12 +73,9 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 	return b
 }
 
-// isStream reports bodies that are not to be held back until some of them has come: those that the operator says stream, and
-// gRPC's, which may be the client's half of a conversation. In HTTP/1.1 there is no gRPC, and who says so wants not to be read.
-func (a *ACL) isStream(r *http.Request) bool {
-	if a.opts.Stream {
-		return true
-	}
+// isGRPC reports bodies that may be the client's half of a conversation, and are not to be held back until some of them has come.
+// In HTTP/1.1 there is no gRPC, and who says so wants not to be read.
+func isGRPC(r *http.Request) bool {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return err == nil && r.ProtoMajor >= 2 && (media == "application/grpc" || strings.HasPrefix(media, "application/grpc+"))
 }
@@ -80,11 +84,16 @@ func (a *ACL) isStream(r *http.Request) bool {
 type Failure struct {
 	Reason string
 	Status int
-	Err    error
+	Err    error // may be nil
 }
 
 // Error implements error.
-func (f *Failure) Error() string { return "rules: " + f.Reason + ": " + f.Err.Error() }
+func (f *Failure) Error() string {
+	if f.Err == nil {
+		return "rules: " + f.Reason
+	}
+	return "rules: " + f.Reason + ": " + f.Err.Error()
+}
 
 // Unwrap is the cause.
 func (f *Failure) Unwrap() error { return f.Err }

@@ -2,6 +2,7 @@ package acl
 
 import (
 	"io"
+	"math"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -90,13 +91,15 @@ func (v *view) fieldNames() []string {
 	return names
 }
 
-// eachCookie calls f with each cookie that the client sent and Gatehouse has not taken out, until f returns true.
+// eachCookie calls f with each cookie that the client sent and Gatehouse has not taken out, until f returns true. Blanks around names
+// and values do not count, as with most readers.
 func (v *view) eachCookie(f func(name, value string) bool) bool {
 	for _, line := range v.req.Header["Cookie"] {
 		for line != "" {
 			var pair string
 			pair, line, _ = strings.Cut(line, ";")
-			name, value, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			name, value, _ := strings.Cut(pair, "=")
+			name, value = strings.Trim(name, " \t"), strings.Trim(value, " \t")
 			if name+value != "" && f(name, value) {
 				return true
 			}
@@ -146,16 +149,17 @@ func (v *view) readBody() (text string, more bool) {
 	return v.text, v.body.more
 }
 
-// bodySize is the size of the body, as far as it is known without reading what is not looked at.
-func (v *view) bodySize() int64 {
+// bodySize is the size of the body, and whether it is known without reading what is not looked at. One that is not, of a body in
+// chunks or a stream, is larger than any: nobody is to get past a bound by not saying how much comes.
+func (v *view) bodySize() (n int64, known bool) {
 	if v.req.ContentLength >= 0 {
-		return v.req.ContentLength
+		return v.req.ContentLength, true
 	}
 	text, more := v.readBody()
 	if more {
-		return int64(len(text)) + 1
+		return math.MaxInt64, false
 	}
-	return int64(len(text))
+	return int64(len(text)), true
 }
 
 // A body replays what was looked at and then reads on. Read and Close may be called by another goroutine than the handler's.

@@ -1,10 +1,8 @@
-package waf
+package payload
 
 import (
 	"encoding/binary"
 	"io"
-	"net/http"
-	"sync"
 )
 
 // A framed passes gRPC messages on and refuses anything else: five bytes, of which the first says
@@ -12,15 +10,16 @@ import (
 // (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md, Length-Prefixed-Message). A body
 // that claims to be gRPC so as not to be read as text ends here.
 type framed struct {
-	src  io.ReadCloser
-	head [5]byte
-	have int    // bytes of head
-	left uint32 // bytes of the message to come
+	src     io.ReadCloser
+	refusal error
+	head    [5]byte
+	have    int    // bytes of head
+	left    uint32 // bytes of the message to come
 }
 
-// newFramed is a body that reads src through a framed.
-func newFramed(src io.ReadCloser, pool *sync.Pool) *body {
-	return &body{buf: pool.Get().(*[]byte), rest: &framed{src: src}, pool: pool}
+// Framed returns src as long as it is framed as gRPC is. Reading what is not fails with refusal.
+func Framed(src io.ReadCloser, refusal error) io.ReadCloser {
+	return &framed{src: src, refusal: refusal}
 }
 
 // Read implements io.Reader.
@@ -37,7 +36,7 @@ func (f *framed) Read(p []byte) (int, error) {
 		f.have += step
 		rest = rest[step:]
 		if f.head[0] > 1 {
-			return 0, &Failure{Reason: "body is not gRPC", Status: http.StatusBadRequest}
+			return 0, f.refusal
 		}
 		if f.have == len(f.head) {
 			f.left = binary.BigEndian.Uint32(f.head[1:])

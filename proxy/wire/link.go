@@ -223,16 +223,17 @@ func (l *link) beginWrite(n int) (start time.Time, paced bool) {
 	return start, true
 }
 
-// readFrom lets the kernel copy up to most bytes (sendfile, splice), in pieces small enough to be paced.
+// readFrom lets the kernel copy up to most bytes of a file (sendfile), in pieces small enough to be paced. What is no file
+// is left alone: the time that it takes to come would be the client's.
 func (l *link) readFrom(r io.Reader, most int64) (total int64, err error) {
 	rf, ok := l.Conn.(io.ReaderFrom)
-	if !ok {
-		return 0, nil
-	}
-	limited, ok := r.(*io.LimitedReader) // the kernel copies from what lies behind one of these, not two
-	if ok {
+	limited, isLimited := r.(*io.LimitedReader) // the kernel copies from what lies behind one of these, not two
+	if isLimited {
 		r, most = limited.R, min(most, limited.N)
 		defer func() { limited.N -= total }()
+	}
+	if !ok || !isFile(r) {
+		return 0, nil
 	}
 	for total < most {
 		want := min(pacedPiece, most-total)
@@ -253,6 +254,16 @@ func (l *link) readFrom(r io.Reader, most int64) (total int64, err error) {
 		}
 	}
 	return total, nil
+}
+
+// isFile reports whether r reads from a disk. What package os copies from is not an *os.File.
+func isFile(r io.Reader) bool {
+	f, ok := r.(interface{ Stat() (os.FileInfo, error) })
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // writerOnly hides ReadFrom from io.Copy.

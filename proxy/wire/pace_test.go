@@ -195,6 +195,34 @@ func TestServerDoesNotPaceSilence(t *testing.T) {
 	}
 }
 
+// Nor does one that copies from where it comes slowly.
+func TestServerDoesNotPaceWhatIsCopied(t *testing.T) {
+	t.Parallel()
+	const parts, size = 6, 100
+	f := newFront(t, answer(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(parts*size))
+		w.WriteHeader(http.StatusOK)
+		r, pipe := io.Pipe()
+		go func() {
+			for range parts {
+				<-time.After(busy / 2) // nothing to wait for: it is what takes long
+				_, _ = pipe.Write(make([]byte, size))
+			}
+			_ = pipe.Close()
+		}()
+		if n, err := io.Copy(w, r); n != parts*size || err != nil {
+			t.Errorf("copied %d, %v, want %d", n, err, parts*size)
+		}
+	}), Options{BodyGrace: busy, MinRate: 10_000})
+	for _, scheme := range []string{"http", "https"} {
+		c := f.dial(t, scheme)
+		send(t, c, get)
+		if got := next(t, bufio.NewReader(c)); got != "200 "+strings.Repeat("\x00", parts*size) {
+			t.Errorf("%s: got %d bytes", scheme, len(got))
+		}
+	}
+}
+
 func TestHandlersDeadlinesHold(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -24,7 +23,6 @@ func (s *Server) Serve(ln net.Listener) error {
 // ServeTLS accepts TLS connections on ln with tc and serves HTTP/2 or HTTP/1, as ALPN decides. It returns as
 // Serve does. tc is not changed and must not be afterwards.
 func (s *Server) ServeTLS(ln net.Listener, tc *tls.Config) error {
-	tc = s.gated(tc)
 	return s.serve(ln, func(l *link) net.Conn { return s.handshake(l, tc) })
 }
 
@@ -106,7 +104,9 @@ func (s *Server) accept(ln net.Listener) (net.Conn, error) {
 func (s *Server) handshake(l *link, tc *tls.Config) net.Conn {
 	_ = l.SetDeadline(time.Now().Add(s.opts.HandshakeTimeout))
 	c := tls.Server(l, tc)
+	l.shaking = true
 	err := c.Handshake()
+	l.shaking = false
 	s.releaseHandshake(l)
 	if err != nil {
 		s.failHandshake(l, err)
@@ -142,37 +142,24 @@ func looksLikeHTTP(header [5]byte) bool {
 	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET"}, string(header[:]))
 }
 
-// gated returns a copy of tc under which a handshake that has read its ClientHello takes one of the slots,
-// until it writes its first flight: that is when it computes. One that only waits for its peer takes none, so
-// silent clients cannot use the slots up.
-func (s *Server) gated(tc *tls.Config) *tls.Config {
-	tc = tc.Clone()
-	inner := tc.GetConfigForClient
-	tc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if l, ok := hello.Conn.(*link); ok {
-			s.takeHandshake(l)
-		}
-		if inner == nil {
-			return nil, nil
-		}
-		return inner(hello)
-	}
-	return tc
-}
-
-func (s *Server) takeHandshake(l *link) {
+// takeHandshake takes one of the slots for a handshake that has read from its peer and computes now, until it reads again or
+// writes: one that only waits takes none, so silent clients cannot use the slots up. It reports false if none became free
+// in time.
+func (s *Server) takeHandshake(l *link) bool {
 	select {
 	case s.handshakes <- struct{}{}:
 		l.slot.Store(true)
-		return
+		return true
 	default:
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.opts.HandshakeTimeout)
-	defer cancel()
+	timeout := time.NewTimer(s.opts.HandshakeTimeout)
+	defer timeout.Stop()
 	select {
 	case s.handshakes <- struct{}{}:
 		l.slot.Store(true)
-	case <-ctx.Done(): // the handshake fails at its own deadline
+		return true
+	case <-timeout.C:
+		return false
 	}
 }
 

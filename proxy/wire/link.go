@@ -23,8 +23,9 @@ type link struct {
 	slot   atomic.Bool // holds one of Server.handshakes
 	phase  phase       // guarded by Server.mu
 
-	http1 *conn // that reads from it, guarded by Server.mu too
-	try   bool  // reads do not wait
+	http1   *conn // that reads from it, guarded by Server.mu too
+	shaking bool  // a handshake is under way, by the goroutine that reads and writes
+	try     bool  // reads do not wait
 
 	mu    sync.Mutex
 	in    deadline
@@ -165,6 +166,18 @@ func (l *link) early(err error, d *deadline, set func(time.Time) error) bool {
 }
 
 func (l *link) Read(b []byte) (int, error) {
+	if !l.shaking {
+		return l.read(b)
+	}
+	l.srv.releaseHandshake(l)
+	n, err := l.read(b)
+	if n > 0 && !l.srv.takeHandshake(l) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+func (l *link) read(b []byte) (int, error) {
 	read := l.io.Read
 	if l.try {
 		read = l.tryRead

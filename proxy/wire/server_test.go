@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -575,6 +576,44 @@ func TestSilentHandshakesDoNotBlockOthers(t *testing.T) {
 	c := f.dial(t, "https")
 	send(t, c, get)
 	equal(t, []string{next(t, bufio.NewReader(c))}, "200 GET /")
+}
+
+// A client that has the server ask for another key share first gets no more of it than one that has not.
+func TestHandshakesThatAreRetriedComputeInTurn(t *testing.T) {
+	t.Parallel()
+	s := NewServer(answer(echo), Options{})
+	ln := listen(t)
+	cert, roots := certificate(t)
+	var computing, most atomic.Int64
+	tc := &tls.Config{CurvePreferences: []tls.CurveID{tls.CurveP384}, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		n := computing.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		<-time.After(100 * time.Millisecond) // nothing to wait for: it is what takes long
+		computing.Add(-1)
+		return &cert, nil
+	}}
+	var running sync.WaitGroup
+	running.Go(func() { _ = s.ServeTLS(ln, tc) })
+	for range 3 * maxHandshakes() {
+		running.Go(func() {
+			c, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "a.test"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !c.ConnectionState().HelloRetryRequest {
+				t.Error("the handshake was not retried")
+			}
+			_ = c.Close()
+		})
+	}
+	await(t, func() bool { return s.Stats().Accepted == uint64(3*maxHandshakes()) && s.open() == 0 })
+	_ = s.Shutdown(soon(t))
+	running.Wait()
+	if got := most.Load(); got > int64(maxHandshakes()) {
+		t.Errorf("%d handshakes computed at a time, want %d at most", got, maxHandshakes())
+	}
 }
 
 func TestHandshakeTimeout(t *testing.T) {

@@ -115,7 +115,12 @@ func (c *Config) lintACL(say func(path, format string, args ...any)) {
 	}
 	res := c.resources()
 	res.Addresses = nil // what stands in them is not known
-	acl.Lint(c.ACL, acl.RouteConfig{}, res, func(field, msg string) { once("acl."+field, msg) })
+	top := res
+	for _, r := range c.Routes { // a rule at the top may look for what one of a route's has put
+		labels, inspects := acl.Puts(r.ACL.Rules)
+		top.Labels, top.Inspects = append(top.Labels, labels...), top.Inspects || inspects
+	}
+	acl.Lint(c.ACL, acl.RouteConfig{}, top, func(field, msg string) { once("acl."+field, msg) })
 	used := acl.Names{}
 	used.Add(c.ACL.Rules)
 	for i, r := range c.Routes {

@@ -76,6 +76,7 @@ type decoder struct {
 	problems Problems
 	reported map[string]bool   // paths that have a Problem already
 	refs     map[string]string // path → the text that holds references
+	bare     map[string]*node  // path → a number, or true or false, where text is wanted
 }
 
 // maxProblems bounds what is reported of one file; a person fixes the first ones and asks again.
@@ -177,14 +178,29 @@ func (d *decoder) want(n *node, path string, k kind) bool {
 	switch {
 	case isSecretKey(lastKey(path)):
 		d.reportf(n, path, "want %s, got %s", k, n.kind)
-	case k == kindText && (n.kind == kindNumber || n.kind == kindBool):
-		d.reportf(n, path, "want text, got %s: put it in quotes, %q", n.said(), n.text)
+	case strings.Contains(path, "waf.exclude["):
+		d.reportf(n, path, "want %s, got %s%s", k, n.said(), wantExclusion(path, n))
 	case k == kindList && n.kind == kindText:
 		d.reportf(n, path, "want a list, got %s: write [%s]", n.said(), n.text)
 	default:
 		d.reportf(n, path, "want %s, got %s", k, n.said())
 	}
 	return false
+}
+
+// wantExclusion is the end of a message about something in an exclusion that is of another kind than is wanted.
+func wantExclusion(path string, n *node) string {
+	switch key := lastKey(path); {
+	case strings.HasSuffix(path, "]") && n.kind == kindNumber:
+		return ": write {rule: " + n.text + "}"
+	case key == "rule" && n.kind == kindText:
+		return ": a range goes into rules"
+	case key == "rules" && n.kind == kindList:
+		return ": write a range such as 942100-942199, or an entry with rule for each"
+	case key == "for":
+		return ": write {groups: [NAME]}"
+	}
+	return ""
 }
 
 func lastKey(path string) string {
@@ -206,6 +222,10 @@ func (d *decoder) integer(n *node, v reflect.Value, path string) {
 
 // text returns the text of n with its references resolved.
 func (d *decoder) text(n *node, path string) (string, bool) {
+	if (n.kind == kindNumber || n.kind == kindBool) && !isSecretKey(lastKey(path)) {
+		d.bare[path] = n
+		return n.text, true
+	}
 	if !d.want(n, path, kindText) {
 		return "", false
 	}
@@ -228,6 +248,16 @@ func (d *decoder) text(n *node, path string) (string, bool) {
 	}
 	d.refs[path] = n.text
 	return s, len(errs) == 0
+}
+
+// reportBare reports numbers, true and false where text is wanted. It comes last: of what would be wrong as a text too, something
+// more useful has been said than to put it in quotes.
+func (d *decoder) reportBare() {
+	for path, n := range d.bare {
+		if !d.reported[path] {
+			d.reportf(n, path, "want text, got %s: put it in quotes, %q", n.said(), n.text)
+		}
+	}
 }
 
 // isFileName reports whether s, one of assertion.keys, names a file and is not the key itself.
@@ -275,7 +305,7 @@ func (d *decoder) unknownKey(p pair, path string, keys []string) {
 	at := join(path, p.key)
 	d.src.places[at] = place{p.pos, at}
 	switch p.key {
-	case "cache", "cors", "fleet":
+	case "cache", "cors":
 		d.report(p.pos, at, fmt.Sprintf("%s is not available in this version (keys here: %s)", p.key, listed(keys)))
 		return
 	}

@@ -34,12 +34,13 @@ func lint(c *Config, d *decoder) Problems {
 		}
 	}
 	lintUnused(c, say)
+	c.lintWAFRules(d, say)
 	c.lintACL(say)
 	lintTokens(c, d, say)
 	for i := range c.Routes {
 		lintRoute(c, i, d, say)
 	}
-	return out.sorted()
+	return out.Sorted()
 }
 
 func lintSections(c *Config, d *decoder, say func(path, format string, args ...any)) {
@@ -90,6 +91,40 @@ func lintUnused(c *Config, say func(path, format string, args ...any)) {
 	for name := range c.Limits {
 		if !limited[name] {
 			say("limits."+name, "no route names this limit, so nothing is limited by it")
+		}
+	}
+}
+
+// lintWAFRules tells of what is said about rules that do not run: at the top, if they run on no route.
+func (c *Config) lintWAFRules(d *decoder, say func(path, format string, args ...any)) {
+	engines, idle, why := 0, map[string]int{}, map[string]string{}
+	consider := func(engine waf.Config) {
+		if engine.Mode == waf.ModeOff {
+			return
+		}
+		engines++
+		engine.Rules = c.WAF.Rules
+		engine.IdleRules(func(key, msg string) {
+			idle[key]++
+			why[key] = msg
+		})
+	}
+	consider(c.WAF)
+	for i, r := range c.Routes {
+		if r.WAF == nil {
+			continue // as the top
+		}
+		consider(*r.WAF)
+		engine := *r.WAF
+		engine.IdleRules(func(key, msg string) {
+			if path := fmt.Sprintf("routes[%d].waf.rules.%s", i, key); d.src.has(path) {
+				say(path, "%s", msg)
+			}
+		})
+	}
+	for key, n := range idle {
+		if n == engines {
+			say("waf.rules."+key, "%s", why[key])
 		}
 	}
 }

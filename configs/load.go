@@ -61,10 +61,10 @@ func load(fsys fs.FS, name, shown string, opts LoadOptions) (*Config, error) {
 	text = strings.ReplaceAll(strings.TrimPrefix(text, "\ufeff"), "\r\n", "\n")
 	src.masked = maskLines(strings.Split(text, "\n"))
 
-	d := &decoder{src: src, reported: map[string]bool{}, refs: map[string]string{}}
+	d := &decoder{src: src, reported: map[string]bool{}, refs: map[string]string{}, bare: map[string]*node{}}
 	top := (&tree{report: d.report}).parse(text)
 	if top == nil {
-		return nil, d.problems.sorted()
+		return nil, d.problems.Sorted()
 	}
 	c := &Config{}
 	d.value(top, reflect.ValueOf(c).Elem(), "")
@@ -74,8 +74,9 @@ func load(fsys fs.FS, name, shown string, opts LoadOptions) (*Config, error) {
 		}
 		c.check(d)
 	}
+	d.reportBare()
 	if len(d.problems) > 0 {
-		return nil, d.problems.sorted()
+		return nil, d.problems.Sorted()
 	}
 	c.setDefaults(d)
 	c.loaded = &loaded{src: src, refs: d.refs}

@@ -98,8 +98,8 @@ func (ps Problems) Unwrap() []error {
 	return errs
 }
 
-// sorted orders problems by place and drops what was said twice.
-func (ps Problems) sorted() Problems {
+// Sorted orders problems by place and drops what was said twice.
+func (ps Problems) Sorted() Problems {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col), cmp.Compare(a.Path, b.Path))
 	})

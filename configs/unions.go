@@ -62,6 +62,10 @@ func (d *decoder) waf(n *node, c *waf.Config, path string) {
 
 // groups takes a list of names, or a mapping from names to what they do.
 func (d *decoder) groups(n *node, g *waf.Groups, path string) {
+	if n.kind == kindList && len(n.items) == 0 || n.kind == kindMap && len(n.pairs) == 0 {
+		d.reportf(n, path, "names no group, which would change nothing: leave the key out, or switch the WAF off with mode: off")
+		return
+	}
 	if n.kind != kindMap {
 		*g, _ = d.texts(n, path)
 		return
@@ -70,8 +74,8 @@ func (d *decoder) groups(n *node, g *waf.Groups, path string) {
 	for _, p := range n.pairs {
 		at := join(path, p.key)
 		d.mark(p.value, at, at)
-		if !slices.Contains(waf.GroupNames(), p.key) {
-			d.unknownKey(p, path, waf.GroupNames())
+		if msg := waf.CheckGroup(p.key); msg != "" {
+			d.report(p.pos, at, msg)
 			continue
 		}
 		if s, ok := d.text(p.value, at); ok {

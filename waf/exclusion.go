@@ -62,7 +62,7 @@ func (x Exclusion) validate(known map[int]crsRule, report func(field, msg string
 	case len(by) > 1:
 		report("", fmt.Sprintf("names %s (want one of them)", strings.Join(by, " and ")))
 	case x.Group != "":
-		if msg := checkGroup(x.Group); msg != "" {
+		if msg := CheckGroup(x.Group); msg != "" {
 			report("group", msg)
 		}
 	case x.Rules != "":
@@ -172,7 +172,10 @@ func (c Config) Idle(report func(i int, field, msg string)) {
 		}
 		if len(running) == 0 {
 			msg := decide.whyOff(about[0])
-			if len(about) > 1 {
+			switch {
+			case x.Group != "" && decide.groups[x.Group] == ActionOff:
+				msg = fmt.Sprintf("none of its rules runs: the group %s is off here", x.Group)
+			case len(about) > 1:
 				msg = "none of its rules runs: " + msg
 			}
 			report(i, x.selectors()[0], msg)
@@ -184,6 +187,39 @@ func (c Config) Idle(report func(i int, field, msg string)) {
 		what, _ := parseTarget(x.Target) // validate has read it
 		if !slices.ContainsFunc(running, func(r crsRule) bool { return r.reads(what) }) {
 			report(i, "target", misses(x.Target, running))
+		}
+	}
+}
+
+// IdleRules tells of what c.Rules says about rules that do not run anyway, because their groups are off or they belong to a higher
+// paranoia. What Validate reports is not told again.
+func (c Config) IdleRules(say func(key, msg string)) {
+	if len(c.Rules) == 0 || c.Mode == ModeOff {
+		return
+	}
+	known, decide := c.known(), c.normal().decider()
+	decide.rules = nil
+	for _, key := range slices.Sorted(maps.Keys(c.Rules)) {
+		ids, err := parseIDs(key)
+		if err != nil || !ids.any(known) || c.Rules[key] == ActionOff {
+			continue
+		}
+		why := ""
+		for _, id := range slices.Sorted(maps.Keys(known)) {
+			r := known[id]
+			if !ids.has(id) {
+				continue
+			}
+			if decide.of(r) != ActionOff {
+				why = ""
+				break
+			}
+			if why == "" {
+				why = decide.whyOff(r)
+			}
+		}
+		if why != "" {
+			say(key, "does nothing: "+why)
 		}
 	}
 }

@@ -268,7 +268,7 @@ func TestIdleExclusions(t *testing.T) {
 		`2.rule: rule 942421 does not run: it belongs to paranoia 4, and this is 1`,
 		`3.rule: rule 944150 does not run: no group that it belongs to is on (known-bad-inputs)`,
 		`4.rule: rule 942190 does not run: rules says off`,
-		`5.group: none of its rules runs: rule 932120 does not run: no group that it belongs to is on (windows)`,
+		`5.group: none of its rules runs: the group windows is off here`,
 		`6.rules: none of its rules runs: rule 944100 does not run: no group that it belongs to is on (known-bad-inputs)`,
 		`7.tag: none of its rules runs: rule 190350 does not run: no group that it belongs to is on (known-bad-inputs)`,
 		`9.target: rule 942100 does not read header.Referrer: did you mean "header.Referer"? (want one of body, cookie.NAME, form.NAME, header.Referer, header.User-Agent, json.NAME, query, query.NAME)`,
@@ -279,6 +279,56 @@ func TestIdleExclusions(t *testing.T) {
 	}
 	if diff := cmp.Diff(got, want); diff != "" {
 		t.Errorf("got (-) want (+)\n%s", diff)
+	}
+}
+
+// What is said about rules that do not run anyway is told of; that they are off is no contradiction.
+func TestIdleRules(t *testing.T) {
+	t.Parallel()
+	cfg := Config{Groups: Groups{"core", "sqli"}, Rules: map[string]string{
+		"942100": "count", "942421": "count", "944150": "block", "944100-944999": "count", "944151": "off", "942000-944999": "count",
+		"1": "count", "x": "count", // Validate says it
+	}}
+	told := func(cfg Config) (got []string) {
+		cfg.IdleRules(func(key, msg string) { got = append(got, key+": "+msg) })
+		return got
+	}
+	want := []string{
+		`942421: does nothing: rule 942421 does not run: it belongs to paranoia 4, and this is 1`,
+		`944100-944999: does nothing: rule 944100 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`944150: does nothing: rule 944150 does not run: no group that it belongs to is on (known-bad-inputs)`,
+	}
+	if diff := cmp.Diff(told(cfg), want); diff != "" {
+		t.Errorf("got (-) want (+)\n%s", diff)
+	}
+	cfg.Mode = ModeOff
+	if got := told(cfg); got != nil {
+		t.Errorf("where nothing runs: got %q, want nothing said", got)
+	}
+}
+
+// The words of others lead to those that are taken here.
+func TestWordsOfOthers(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"AWSManagedRulesCommonRuleSet": "core", "AWSManagedRulesKnownBadInputsRuleSet": "known-bad-inputs", "AWSManagedRulesAdminProtectionRuleSet": "admin-protection",
+		"AWSManagedRulesSQLiRuleSet": "sqli", "AWSManagedRulesLinuxRuleSet": "linux", "AWSManagedRulesUnixRuleSet": "posix",
+		"AWSManagedRulesWindowsRuleSet": "windows", "AWSManagedRulesPHPRuleSet": "php", "AWSManagedRulesWordPressRuleSet": "wordpress",
+		"SQLI": "sqli", "core": "", "AWSManagedRulesBotControlRuleSet": "",
+	} {
+		got := CheckGroup(name)
+		if has := strings.Contains(got, fmt.Sprintf(": did you mean %q?", want)); has != (want != "") {
+			t.Errorf("group %s: got %q, want %q suggested", name, got, want)
+		}
+	}
+	for name, want := range map[string]string{
+		"ARGS:q": `"query.q" or "form.q"`, "args": `"query.NAME" or "form.NAME"`, "ARGS_POST:q": `"form.q"`, "REQUEST_HEADERS:Referer": `"header.Referer"`,
+		"REQUEST_COOKIES:a": `"cookie.a"`, "headers.x": `"header.x"`, "header": `"header.NAME"`, "file": `"files"`, "nonsense.x": "",
+	} {
+		_, err := parseTarget(name)
+		if has := strings.Contains(fmt.Sprint(err), "did you mean "+want+"?"); err == nil || has != (want != "") {
+			t.Errorf("target %s: got %v, want %s suggested", name, err, want)
+		}
 	}
 }
 

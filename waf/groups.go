@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"gatehouse/internal/suggest"
 )
 
 // What a group or a rule does where it matches.
@@ -189,7 +191,7 @@ func (g Groups) validate(report func(field, msg string)) {
 	for i, entry := range g {
 		name, action := splitGroup(entry)
 		field := fmt.Sprintf("groups[%d]", i)
-		if msg := checkGroup(name); msg != "" {
+		if msg := CheckGroup(name); msg != "" {
 			report(field, msg)
 		} else if msg := checkAction(action); msg != "" {
 			report(field, msg)
@@ -197,12 +199,31 @@ func (g Groups) validate(report func(field, msg string)) {
 	}
 }
 
-// checkGroup says what is wrong with a group's name, or nothing.
-func checkGroup(name string) string {
+// CheckGroup says what is wrong with a group's name, or nothing.
+func CheckGroup(name string) string {
 	if slices.Contains(GroupNames(), name) {
 		return ""
 	}
-	return fmt.Sprintf("unknown group %q (want any of %s)", name, strings.Join(GroupNames(), ", "))
+	return fmt.Sprintf("unknown group %q%s (want any of %s)", name, suggest.DidYouMean(ours(name), GroupNames()), strings.Join(GroupNames(), ", "))
+}
+
+// ours is the name here of one of AWS's managed rule groups, and any other name as it is.
+func ours(name string) string {
+	aws, managed := strings.CutPrefix(name, "AWSManagedRules")
+	if !managed {
+		return name
+	}
+	switch aws = strings.TrimSuffix(aws, "RuleSet"); aws {
+	case "Common":
+		return "core"
+	case "KnownBadInputs":
+		return "known-bad-inputs"
+	case "AdminProtection":
+		return "admin-protection"
+	case "Unix":
+		return "posix"
+	}
+	return aws
 }
 
 // checkAction says what is wrong with what a group or a rule is told to do, or nothing.

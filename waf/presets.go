@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/suggest"
 )
 
 // A preset is what one kind of application needs and the default does not give: exclusions, and limits where none
@@ -83,7 +85,7 @@ func PresetNames() []string {
 func (c Config) validatePresets(report func(field, msg string)) {
 	for i, name := range c.Presets {
 		if !slices.Contains(PresetNames(), name) {
-			report(fmt.Sprintf("presets[%d]", i), fmt.Sprintf("unknown preset %q (want any of %s)", name, strings.Join(PresetNames(), ", ")))
+			report(fmt.Sprintf("presets[%d]", i), fmt.Sprintf("unknown preset %q%s (want any of %s)", name, suggest.DidYouMean(name, PresetNames()), strings.Join(PresetNames(), ", ")))
 		}
 	}
 }

@@ -1,8 +1,10 @@
 package waf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -141,6 +143,7 @@ func (s *source) check(whole, compiles bool) rulesProblems {
 	for _, f := range slices.Concat(s.before, s.own) {
 		c.file(f, kindOwn)
 	}
+	slices.SortStableFunc(c.problems, func(a, b RulesProblem) int { return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line) })
 	if n := len(c.problems); n > maxRulesProblems {
 		c.problems = append(c.problems[:maxRulesProblems], RulesProblem{Msg: fmt.Sprintf("%d more problems are not shown", n-maxRulesProblems)})
 	}
@@ -323,7 +326,13 @@ func (c *rulesChecker) tries(text string) (err error) {
 // noise is what the engine and we say around an error about one rule.
 var noise = regexp.MustCompile(`(?i)^(?:waf: |rules: |gate: |invalid waf config from string: |failed to compile the directive "[a-z]+": |failed to readfile: )+`)
 
+// noList is what the engine says of a list that it does not find: the path is one it made up.
+var noList = regexp.MustCompile(`open (\S+): (?:invalid argument|file does not exist|no such file or directory)`)
+
 func engineError(err error) string {
+	if m := noList.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Sprintf("there is no list %q (lists are files *.data of this directory, named without a path)", path.Base(m[1]))
+	}
 	msg, _, _ := strings.Cut(noise.ReplaceAllString(err.Error(), ""), " in SecRule ")
 	if strings.Contains(msg, "file does not exist") || strings.Contains(msg, "no such file") || strings.Contains(msg, "invalid argument") || strings.Contains(msg, "not a valid") {
 		msg += " (lists are files *.data of this directory, named without a path)"

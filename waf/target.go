@@ -1,7 +1,9 @@
 package waf
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -53,7 +55,7 @@ func parseTarget(s string) (target, error) {
 	kind, name, ok := strings.Cut(s, ".")
 	vars := keyedTargets()[kind]
 	if !ok || vars == nil {
-		return target{}, fmt.Errorf("unknown target %q (%s)", s, wantTarget)
+		return target{}, fmt.Errorf("unknown target %q%s (%s)", s, meantTarget(s), wantTarget)
 	}
 	if !targetName.MatchString(name) {
 		return target{}, fmt.Errorf("name %q in the target cannot be excluded (want letters, digits and _.$@~+:[]*-)", name)
@@ -65,6 +67,36 @@ func parseTarget(s string) (target, error) {
 		name = globKey(name, kind == "json")
 	}
 	return target{vars, name}, nil
+}
+
+// meantTarget is what somebody probably meant who wrote s, as the end of a message. The engine's variables are known from its logs,
+// and from files of ModSecurity.
+func meantTarget(s string) string {
+	kind, name, _ := strings.Cut(s, ".")
+	if variable, key, ok := strings.Cut(s, ":"); ok && strings.ToUpper(variable) == variable {
+		kind, name = variable, key
+	}
+	kinds := []string{kind}
+	switch strings.ToUpper(kind) {
+	case "ARG", "ARGS":
+		kinds = []string{"query", "form"}
+	case "ARGS_GET":
+		kinds = []string{"query"}
+	case "ARGS_POST":
+		kinds = []string{"form"}
+	case "REQUEST_HEADERS":
+		kinds = []string{"header"}
+	case "REQUEST_COOKIES":
+		kinds = []string{"cookie"}
+	}
+	for i, k := range kinds {
+		k = suggest.Nearest(k, slices.Sorted(maps.Keys(keyedTargets())))
+		if k == "" {
+			return suggest.DidYouMean(s, slices.Sorted(maps.Keys(wholeTargets())))
+		}
+		kinds[i] = fmt.Sprintf("%q", k+"."+cmp.Or(name, "NAME"))
+	}
+	return ": did you mean " + strings.Join(kinds, " or ") + "?"
 }
 
 // globKey turns a name with * into the rule language's regular expression for keys. In a JSON path a *

@@ -149,7 +149,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	problems = a.collect(problems, a.challengeRoutes())
 	problems = a.collect(problems, at("tls", cfg.TLS.Covers(a.hosts())))
 	if len(problems) > 0 {
-		return nil, problems
+		return nil, problems.Sorted()
 	}
 	generation, err := proxy.NewGeneration(newGenerationID(), a.routes, a.options())
 	if err != nil {
@@ -183,6 +183,12 @@ func at(path string, err error) error {
 // share the upstream that cannot be built.
 func (a *assembler) collect(problems configs.Problems, err error) configs.Problems {
 	if err == nil {
+		return problems
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, each := range joined.Unwrap() {
+			problems = a.collect(problems, each)
+		}
 		return problems
 	}
 	problem := problemOf(a.cfg, err)

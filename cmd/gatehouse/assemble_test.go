@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -56,6 +59,41 @@ func TestAssembleRefusesHostsWithoutACertificate(t *testing.T) {
 	_, err := assemble(cfg, nil, newObserver(io.Discard))
 	if want := "no certificate for 10.0.0.1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want an error with %q", err, want)
+	}
+}
+
+// Files that rules name are looked for all at once, and what is said of them stands at their place in the file.
+func TestEveryMissingFileIsTold(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	systems, err := os.ReadFile("../../waf/ipset/testdata/asn.mmdb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := filepath.Join(dir, "asn.mmdb")
+	if err := os.WriteFile(other, systems, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rest := func(country, asn string) string {
+		return fmt.Sprintf(`tls: {local: true}
+ip_sets: {a: {file: %[1]s/a.txt}, b: {file: %[1]s/b.txt}}
+geo: {country: %[2]s, asn: %[3]s}
+routes: [{match: app.test, to: app, require: nothing}]
+`, dir, country, asn)
+	}
+	for _, tt := range []struct {
+		country, asn string
+		want         []string
+	}{
+		{dir + "/country.mmdb", dir + "/none.mmdb", []string{"geo.country: stat ", "geo.asn: stat "}},
+		{other, other, []string{`geo.country: ` + other + `: is a database of another kind ("Test-ASN")`}},
+	} {
+		_, err := assemble(loadText(t, rest(tt.country, tt.asn)), nil, newObserver(io.Discard))
+		for _, want := range append(tt.want, "gatehouse.yaml:5:14: ip_sets.a: stat ", "ip_sets.b: stat ") {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("got %v, want %q in it", err, want)
+			}
+		}
 	}
 }
 

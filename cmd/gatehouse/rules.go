@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,21 +22,20 @@ import (
 // takeResources reads the sets and databases that rules name.
 func (a *assembler) takeResources() error {
 	a.resources.Addresses = map[string]*ipset.Set{}
+	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(a.cfg.IPSets)) {
 		set, err := readSet(a.cfg.IPSets[name])
-		if err != nil {
-			return at("ip_sets."+name, err)
-		}
+		errs = append(errs, at("ip_sets."+name, err))
 		a.resources.Addresses[name] = set
 	}
 	if a.cfg.Geo == (ipset.GeoConfig{}) {
-		return nil
+		return errors.Join(errs...)
 	}
 	geo, err := a.parts.geo.take(fileStamp(a.cfg.Geo.Country)+fileStamp(a.cfg.Geo.ASN), a.prev.geo, func() (*ipset.Geo, error) {
 		return readGeo(a.cfg.Geo)
 	}, nil)
 	a.resources.Geo, a.resources.Countries, a.resources.Systems = geo, geo.HasCountries(), geo.HasSystems()
-	return err
+	return errors.Join(append(errs, err)...)
 }
 
 // The most that is read of a file of addresses, and of a database.
@@ -61,17 +61,23 @@ func readSet(cfg ipset.SetConfig) (*ipset.Set, error) {
 
 func readGeo(cfg ipset.GeoConfig) (*ipset.Geo, error) {
 	var databases [2][]byte
+	var errs []error
 	for i, name := range []string{cfg.Country, cfg.ASN} {
 		if name == "" {
 			continue
 		}
 		content, err := readRegular(name, maxGeoFile)
-		if err != nil {
-			return nil, at([]string{"geo.country", "geo.asn"}[i], err)
-		}
+		errs = append(errs, at([]string{"geo.country", "geo.asn"}[i], err))
 		databases[i] = content
 	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	geo, err := ipset.NewGeo(databases[0], databases[1])
+	if bad, ok := errors.AsType[*ipset.DatabaseError](err); ok {
+		name := map[string]string{"country": cfg.Country, "asn": cfg.ASN}[bad.Key]
+		return nil, at("geo."+bad.Key, fmt.Errorf("%s: %w", name, err))
+	}
 	if err != nil {
 		return nil, at("geo", err)
 	}

@@ -26,7 +26,7 @@ type tuneCommand struct {
 }
 
 func (c *tuneCommand) flags(set *pflag.FlagSet, env *environment) {
-	set.DurationVar(&c.Since, "since", 0, "Look at requests of this last `duration` only, such as 24h. Default: all that there are.")
+	set.DurationVar(&c.Since, "since", 0, "Look at requests of this last `duration` only, such as 24h; 0 looks at all that there are.")
 	set.IntVar(&c.Top, "top", 20, "Print so many groups; 0 prints all.")
 	set.BoolVar(&c.JSON, "json", false, "Print JSON, with all groups.")
 	c.recordedRequests.flags(set, env)

@@ -47,6 +47,7 @@ func arrows() []arrow {
 		{"waf/acl", "waf/rx", false, "the meter of that cost"},
 		{"waf", "waf/payload", false, "the forms of bodies, which engine and rules read alike"},
 		{"waf/acl", "waf/payload", false, "the same"},
+		{"waf/acl", "internal/suggest", false, "what was probably meant by an unknown word"},
 		{"waf/acl", "waf/ipset", false, "rules name sets of addresses, and countries"},
 		{"waf", "authn/identity", false, "the one import that every policy may have"},
 		{"proxy/ratelimit", "authn/identity", false, "the same"},

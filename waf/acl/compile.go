@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gatehouse/internal/suggest"
 	"gatehouse/waf/ipset"
 )
 
@@ -42,6 +43,9 @@ type Resources struct {
 	Addresses          map[string]*ipset.Set
 	Geo                *ipset.Geo // may be nil while the configuration is checked
 	Countries, Systems bool       // there is a database for them
+	// For Lint alone: labels that rules elsewhere may put, and whether one of them has the rule groups inspect.
+	Labels   []string
+	Inspects bool
 }
 
 // A rule is a compiled Rule.
@@ -465,8 +469,8 @@ func (c *compiler) countries(path string, s *Source) statement {
 		c.report(path, "needs a database of countries: want geo.country at the top, the path of a .mmdb file")
 	}
 	for i, code := range s.In {
-		if len(code) != 2 || !only(code, func(b byte) bool { return b >= 'A' && b <= 'Z' }) {
-			c.report(fmt.Sprintf("%s.in[%d]", path, i), fmt.Sprintf("want a country of ISO 3166-1 such as DE, or XX where it is not known, got %q", code))
+		if !isCountry(code) {
+			c.report(fmt.Sprintf("%s.in[%d]", path, i), fmt.Sprintf("want a country of ISO 3166-1 such as DE, or XX where it is not known, got %q%s", code, meantCountry(code)))
 		}
 		out.codes = append(out.codes, code)
 	}
@@ -610,7 +614,7 @@ func (c *compiler) transforms(path string, m *Match, k kind) []transform {
 	for i, name := range m.Transform {
 		switch t, ok := transformNamed(name); {
 		case !ok:
-			c.report(fmt.Sprintf("%s.transform[%d]", path, i), fmt.Sprintf("unknown transformation %q (want any of %s)", name, strings.Join(transformNames(), ", ")))
+			c.report(fmt.Sprintf("%s.transform[%d]", path, i), fmt.Sprintf("unknown transformation %q%s (want any of %s)", name, suggest.DidYouMean(name, transformNames()), strings.Join(transformNames(), ", ")))
 		case t != nil:
 			out = append(out, t)
 		}

@@ -72,7 +72,7 @@ func Lint(top Config, route RouteConfig, res Resources, say func(field, msg stri
 		all = append(all, placed{r, fmt.Sprintf("route.rules[%d]", i)})
 	}
 	slices.SortStableFunc(all, func(x, y placed) int { return x.priority - y.priority })
-	ender := ""
+	ender, o := "", outlook{labels: res.Labels, inspected: res.Inspects}
 	for _, r := range all {
 		if ender != "" {
 			say(r.path, fmt.Sprintf("%s is never evaluated: %s before it decides about every request", r.name, ender))
@@ -81,9 +81,13 @@ func Lint(top Config, route RouteConfig, res Resources, say func(field, msg stri
 		if r.when == nil && len(r.forwards) == 0 && (r.action == ActionAllow || r.action == ActionBlock) {
 			ender = r.name
 		}
-		if r.when != nil && never(r.when) {
-			say(r.path+".when", fmt.Sprintf("%s never matches", r.name))
+		if r.when != nil {
+			if is, why := o.never(r.when); is {
+				say(r.path+".when", fmt.Sprintf("%s never matches%s", r.name, why))
+			}
 		}
+		o.labels = append(o.labels, r.labels...)
+		o.inspected = o.inspected || r.action == ActionInspect
 	}
 	if ender == "" && or(route.Default, top.Default) == DefaultBlock {
 		inspects := slices.ContainsFunc(all, func(r placed) bool { return r.action == ActionInspect })
@@ -93,27 +97,82 @@ func Lint(top Config, route RouteConfig, res Resources, say func(field, msg stri
 	}
 }
 
-// never reports statements that are true of no request, as far as one can see.
-func never(s statement) bool {
+// An outlook is what a request can have on it when a rule is evaluated.
+type outlook struct {
+	labels    []string // that rules before may have put
+	inspected bool     // the rule groups may have
+}
+
+// never reports statements that are true of no request, as far as one can see, and where it is not plain from the statement, why.
+func (o outlook) never(s statement) (is bool, why string) {
 	switch s := s.(type) {
 	case allOf:
-		return slices.ContainsFunc(s, never)
+		for _, part := range s {
+			if is, why := o.never(part); is {
+				return true, why
+			}
+		}
+		return false, ""
 	case anyOf:
-		return !slices.ContainsFunc(s, func(p statement) bool { return !never(p) })
+		for _, part := range s {
+			if is, why = o.never(part); !is {
+				return false, ""
+			}
+		}
+		return true, why
+	case labelIs:
+		return o.noneOf(s.keys, func(label, key string) bool { return label == key || strings.HasSuffix(label, ":"+key) })
+	case namespaceIs:
+		return o.noneOf(s.keys, func(label, key string) bool { return strings.HasPrefix(label, key) || strings.Contains(label, ":"+key) })
 	case methodIs:
-		return impossible(s.match)
+		return impossible(s.match) || lowerMethod(s.match), ""
 	case pathIs:
-		return impossible(s.match) || nowhere(s.match)
+		return impossible(s.match) || nowhere(s.match), ""
 	case queryIs:
-		return impossible(s.match)
+		return impossible(s.match), ""
 	case argIs:
-		return impossible(s.match)
+		return impossible(s.match), ""
 	case headerIs:
-		return impossible(s.match)
+		return impossible(s.match), ""
 	case *addressIn:
-		return len(s.sets) > 0 && !slices.ContainsFunc(s.sets, func(set *ipset.Set) bool { return !set.Empty() })
+		return len(s.sets) > 0 && !slices.ContainsFunc(s.sets, func(set *ipset.Set) bool { return !set.Empty() }), ""
 	}
-	return false
+	return false, ""
+}
+
+// groupLabels begins the labels of what the rule groups find.
+const groupLabels = "gatehouse:waf:"
+
+// noneOf reports keys of which no label can be one. Only names that cannot be those of other labels than the file's are judged:
+// places, tokens and rules of the groups have labels too.
+func (o outlook) noneOf(keys []string, matches func(label, key string) bool) (is bool, why string) {
+	for _, key := range keys {
+		of := strings.HasPrefix(key, groupLabels)
+		switch {
+		case slices.ContainsFunc(o.labels, func(label string) bool { return matches(label, key) }):
+			return false, ""
+		case of && o.inspected, !of && !strings.HasPrefix(key, labelPrefix) && !isPlainLabel(key):
+			return false, ""
+		case of:
+			why = ": the rule groups inspect after it, unless a rule before it has the action inspect"
+		default:
+			why = fmt.Sprintf(": no rule before it puts the label %s", strings.TrimSuffix(key, ":"))
+		}
+	}
+	return true, why
+}
+
+// isPlainLabel reports a key that can only be about a label of the file's: one word in small letters that is no part of other labels.
+func isPlainLabel(key string) bool {
+	other := []string{"accepted", "absent", "rejected", "expired", "domain_mismatch", "invalid", "waf", "gatehouse", "awswaf", "rule"}
+	return !slices.Contains(other, key) && only(key, func(b byte) bool { return b >= 'a' && b <= 'z' || b == '_' || b == '-' })
+}
+
+// lowerMethod reports a match of methods in small letters: admission refuses those.
+func lowerMethod(m *match) bool {
+	return len(m.transforms) == 0 && slices.ContainsFunc(m.texts, func(t textTest) bool {
+		return !slices.ContainsFunc(t.texts, func(text string) bool { return uppercase(text) == text })
+	})
 }
 
 // impossible reports a match none of whose texts can be what its last transformation makes.
@@ -137,6 +196,17 @@ func nowhere(m *match) bool {
 	return len(m.transforms) == 0 && slices.ContainsFunc(m.texts, func(t textTest) bool {
 		return t.constraint <= startsWith && !slices.ContainsFunc(t.texts, func(text string) bool { return strings.HasPrefix(text, "/") })
 	})
+}
+
+// Puts is what a list of rules may put on a request: labels, and those of the rule groups.
+func Puts(list []Rule) (labels []string, inspects bool) {
+	for _, r := range list {
+		for _, label := range r.Labels {
+			labels = append(labels, labelPrefix+label)
+		}
+		inspects = inspects || r.Action == ActionInspect
+	}
+	return labels, inspects
 }
 
 // UsesTokens reports whether rules ask for a proof of work, or whether there is one.

@@ -30,7 +30,9 @@ func TestProblems(t *testing.T) {
 		"unknown addresses": {when(Statement{IP: &Source{In: Texts{"ofice"}}}), `rules[0].when.ip.in[0]: no set is named "ofice" (ip_sets: office)`},
 		"no address":        {when(Statement{IP: &Source{In: Texts{"10.0.0.1/8"}}}), "rules[0].when.ip.in[0]: 10.0.0.1/8 has bits beyond its length: want 10.0.0.0/8"},
 		"no database":       {when(Statement{Country: &Source{In: Texts{"DE"}}}), "rules[0].when.country: needs a database of countries: want geo.country at the top, the path of a .mmdb file"},
-		"no country":        {when(Statement{Country: &Source{In: Texts{"de"}}}), `rules[0].when.country.in[0]: want a country of ISO 3166-1 such as DE, or XX where it is not known, got "de"`},
+		"no country":        {when(Statement{Country: &Source{In: Texts{"de"}}}), `rules[0].when.country.in[0]: want a country of ISO 3166-1 such as DE, or XX where it is not known, got "de": did you mean "DE"?`},
+		"no code":           {when(Statement{Country: &Source{In: Texts{"DE", "UK"}}}), `rules[0].when.country.in[1]: want a country of ISO 3166-1 such as DE, or XX where it is not known, got "UK": did you mean "GB"?`},
+		"no such country":   {when(Statement{Country: &Source{In: Texts{"ZZ"}}}), `where it is not known, got "ZZ"`},
 		"no header":         {when(Statement{IP: &Source{In: Texts{"office"}, Position: "last"}}), "rules[0].when.ip: invalid and position are about an address in a header: want header too"},
 		"no transformation": {when(Statement{Path: &Match{Is: Texts{"/"}, Transform: Texts{"lower"}}}), `rules[0].when.path.transform[0]: unknown transformation "lower" (want any of none, base64_decode,`},
 		"out of place":      {when(Statement{Path: &Match{Is: Texts{"/"}, Scope: "all"}}), "rules[0].when.path.scope: is for headers, cookies and json"},
@@ -104,6 +106,46 @@ func TestLints(t *testing.T) {
 			Config{Rules: []Rule{{Name: "a", When: &Statement{Any: []*Statement{{Path: is("x")}, {Path: &Match{StartsWith: Texts{"admin"}}}}}, Action: ActionBlock}}},
 			RouteConfig{},
 			"rules[0].when: a never matches",
+		},
+		"small letters": {
+			Config{Rules: []Rule{{Name: "a", When: &Statement{Method: is("get")}, Action: ActionBlock}, {Name: "b", When: &Statement{Method: is("GET")}, Action: ActionBlock}}},
+			RouteConfig{},
+			"rules[0].when: a never matches",
+		},
+		"a label that nothing puts": {
+			Config{Rules: []Rule{
+				{Name: "a", When: &Statement{Label: Texts{"bot"}}, Action: ActionBlock},
+				{Name: "b", When: &Statement{Path: is("/")}, Labels: []string{"bot", "known:good"}, Action: ActionCount},
+				{Name: "c", When: &Statement{Label: Texts{"bot", "nothing"}}, Action: ActionBlock},
+				{Name: "d", When: &Statement{LabelNamespace: Texts{"known"}}, Action: ActionBlock},
+				{Name: "e", When: &Statement{Not: &Statement{Label: Texts{"nothing"}}}, Action: ActionCount},
+				{Name: "f", When: &Statement{Label: Texts{"gatehouse:rule:bots"}}, Action: ActionBlock},
+			}},
+			RouteConfig{},
+			"rules[0].when: a never matches: no rule before it puts the label bot\nrules[5].when: f never matches: no rule before it puts the label gatehouse:rule:bots",
+		},
+		"labels of others": {
+			Config{Rules: []Rule{
+				{Name: "a", When: &Statement{Label: Texts{"awswaf:managed:token:absent"}}, Action: ActionCount},
+				{Name: "b", When: &Statement{Label: Texts{"absent"}}, Action: ActionCount},
+				{Name: "c", When: &Statement{Label: Texts{"US"}}, Action: ActionCount},
+				{Name: "d", When: &Statement{LabelNamespace: Texts{"awswaf:clientip:geo"}}, Action: ActionCount},
+				{Name: "e", When: &Statement{Label: Texts{"942100"}}, Action: ActionCount},
+			}},
+			RouteConfig{}, "",
+		},
+		"labels of the groups": {
+			Config{Rules: []Rule{
+				{Name: "a", When: &Statement{LabelNamespace: Texts{"gatehouse:waf:sqli"}}, Action: ActionBlock},
+				{Name: "b", Action: ActionInspect},
+				{Name: "c", When: &Statement{LabelNamespace: Texts{"gatehouse:waf:sqli"}}, Action: ActionBlock},
+			}},
+			RouteConfig{},
+			"rules[0].when: a never matches: the rule groups inspect after it, unless a rule before it has the action inspect",
+		},
+		"a label of the top": {
+			Config{Rules: []Rule{{Name: "a", When: &Statement{Path: is("/")}, Labels: []string{"bot"}, Action: ActionCount}}},
+			RouteConfig{Rules: []Rule{{Name: "b", When: &Statement{Label: Texts{"bot"}}, Action: ActionBlock}}}, "",
 		},
 		"nothing is inspected": {
 			Config{Default: DefaultBlock, Rules: []Rule{{Name: "a", When: &Statement{Path: is("/")}, Action: ActionAllow}}},

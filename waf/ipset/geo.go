@@ -29,19 +29,54 @@ func NewGeo(countries, systems []byte) (*Geo, error) {
 	g := &Geo{}
 	var err error
 	if countries != nil {
-		if g.countries, err = maxminddb.OpenBytes(countries); err != nil {
-			return nil, fmt.Errorf("country database: %w", err)
+		if g.countries, err = open(countries, func(r maxminddb.Result) bool { return country(r).Country != Unknown }, "country of any address (country.iso_code), as GeoLite2-Country.mmdb has"); err != nil {
+			return nil, &DatabaseError{"country", err}
 		}
 	}
 	if systems != nil {
-		if g.systems, err = maxminddb.OpenBytes(systems); err != nil {
-			return nil, fmt.Errorf("asn database: %w", err)
+		if g.systems, err = open(systems, func(r maxminddb.Result) bool { return system(r) != 0 }, "number of any system (autonomous_system_number), as GeoLite2-ASN.mmdb has"); err != nil {
+			return nil, &DatabaseError{"asn", err}
 		}
 	}
 	if countries == nil && systems == nil {
 		return nil, errors.New("want a database")
 	}
 	return g, nil
+}
+
+// A DatabaseError is about one of the databases of a Geo.
+type DatabaseError struct {
+	Key string // country or asn, as GeoConfig names it
+	Err error
+}
+
+// Error implements error.
+func (e *DatabaseError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *DatabaseError) Unwrap() error { return e.Err }
+
+// maxSought bounds how many networks of a database are looked at to see whether it is of the kind that is wanted: in a right one
+// the first has what is sought.
+const maxSought = 10_000
+
+// open reads a database and makes sure that it has what is sought in it. One of another kind would be read without an error, and say
+// of every address that nothing is known.
+func open(content []byte, has func(maxminddb.Result) bool, what string) (*maxminddb.Reader, error) {
+	r, err := maxminddb.OpenBytes(content)
+	if err != nil {
+		return nil, errors.New("is no database of the MaxMind DB format")
+	}
+	seen := 0
+	for result := range r.Networks() {
+		if result.Err() == nil && has(result) {
+			return r, nil
+		}
+		if seen++; seen == maxSought {
+			break
+		}
+	}
+	return nil, fmt.Errorf("is a database of another kind (%.60q): it has no %s", r.Metadata.DatabaseType, what)
 }
 
 // HasCountries says whether countries can be looked up.
@@ -69,8 +104,13 @@ func (g *Geo) Place(addr netip.Addr) Place {
 	if !g.HasCountries() || !addr.IsValid() {
 		return Place{Country: Unknown}
 	}
+	return country(g.countries.Lookup(addr))
+}
+
+// country is what a record says.
+func country(r maxminddb.Result) Place {
 	var rec placeRecord
-	if err := g.countries.Lookup(addr).Decode(&rec); err != nil {
+	if err := r.Decode(&rec); err != nil {
 		return Place{Country: Unknown}
 	}
 	p := Place{Country: cmp.Or(rec.Country.Code, rec.Registered.Code, Unknown)}
@@ -86,10 +126,15 @@ func (g *Geo) System(addr netip.Addr) uint32 {
 	if !g.HasSystems() || !addr.IsValid() {
 		return 0
 	}
+	return system(g.systems.Lookup(addr))
+}
+
+// system is what a record says.
+func system(r maxminddb.Result) uint32 {
 	var rec struct {
 		Number uint32 `maxminddb:"autonomous_system_number"`
 	}
-	if err := g.systems.Lookup(addr).Decode(&rec); err != nil {
+	if err := r.Decode(&rec); err != nil {
 		return 0
 	}
 	return rec.Number

@@ -2,10 +2,12 @@ package ipset
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -186,6 +188,12 @@ func TestDatabasesThatAreMissing(t *testing.T) {
 	for name, content := range map[string][]byte{"empty": {}, "text": []byte("not a database"), "cut": countries()[100:200]} {
 		if _, err := NewGeo(content, nil); err == nil {
 			t.Errorf("%s: is taken for a database", name)
+		}
+	}
+	for key, databases := range map[string][2][]byte{"country": {systems(), systems()}, "asn": {countries(), countries()}} {
+		_, err := NewGeo(databases[0], databases[1])
+		if bad, ok := errors.AsType[*DatabaseError](err); !ok || bad.Key != key || !strings.Contains(err.Error(), "is a database of another kind") {
+			t.Errorf("a database of another kind as %s: got %v", key, err)
 		}
 	}
 	if _, err := NewGeo(nil, nil); err == nil {

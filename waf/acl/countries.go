@@ -1,0 +1,36 @@
+package acl
+
+import (
+	"fmt"
+	"strings"
+
+	"gatehouse/waf/ipset"
+)
+
+// countryCodes are those of ISO 3166-1 alpha-2, and XK for Kosovo, which AWS WAF and the databases have.
+const countryCodes = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ " +
+	"CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR " +
+	"GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP " +
+	"KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ " +
+	"NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW " +
+	"SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ " +
+	"UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW"
+
+// isCountry reports whether code can be where an address is. Another one, such as UK, would never match.
+func isCountry(code string) bool {
+	return code == ipset.Unknown || len(code) == 2 && code[0] != ' ' && code[1] != ' ' && strings.Contains(countryCodes, code)
+}
+
+// meantCountry is what somebody probably meant who wrote code, as the end of a message.
+func meantCountry(code string) string {
+	upper := strings.ToUpper(code)
+	switch {
+	case upper == "UK":
+		upper = "GB"
+	case upper == "EL":
+		upper = "GR"
+	case !isCountry(upper):
+		return ""
+	}
+	return fmt.Sprintf(": did you mean %q?", upper)
+}

@@ -94,7 +94,7 @@ routes:
 	got := runToEnd(t, "", nil, "check", "-c", file)
 	for _, want := range []string{
 		`:5:18: waf.groups.core: want "block", "count" or "off", got "blok": did you mean "block"?`,
-		`:5:24: waf.groups.sql: unknown key: did you mean "sqli"?`,
+		`:5:24: waf.groups.sql: unknown group "sql": did you mean "sqli"?`,
 		`:6:19: waf.rules.942100: unknown action "counts" (want block, count or off)`,
 		`waf.rules.1: no detection rule has such an id`,
 		`waf.rules.x: "x" is no rule id`,

@@ -132,7 +132,8 @@ func TestLints(t *testing.T) {
 				{Name: "d", When: &Statement{LabelNamespace: Texts{"awswaf:clientip:geo"}}, Action: ActionCount},
 				{Name: "e", When: &Statement{Label: Texts{"942100"}}, Action: ActionCount},
 			}},
-			RouteConfig{}, "",
+			RouteConfig{},
+			"",
 		},
 		"labels of the groups": {
 			Config{Rules: []Rule{
@@ -145,7 +146,8 @@ func TestLints(t *testing.T) {
 		},
 		"a label of the top": {
 			Config{Rules: []Rule{{Name: "a", When: &Statement{Path: is("/")}, Labels: []string{"bot"}, Action: ActionCount}}},
-			RouteConfig{Rules: []Rule{{Name: "b", When: &Statement{Label: Texts{"bot"}}, Action: ActionBlock}}}, "",
+			RouteConfig{Rules: []Rule{{Name: "b", When: &Statement{Label: Texts{"bot"}}, Action: ActionBlock}}},
+			"",
 		},
 		"nothing is inspected": {
 			Config{Default: DefaultBlock, Rules: []Rule{{Name: "a", When: &Statement{Path: is("/")}, Action: ActionAllow}}},

@@ -131,11 +131,11 @@ func writeGroup(w io.Writer, g *tuning.Group) {
 	}
 	switch {
 	case g.Suspects > 0:
-		say += fmt.Sprintf("; %d of these matched elsewhere too (%s): likely an attack, look first", g.Suspects, ruleList(g.OtherRules))
+		say += fmt.Sprintf("; %d of these matched something else too (%s): likely an attack, look first", g.Suspects, ruleList(g.OtherRules))
 	case g.Elsewhere > 0:
-		say += fmt.Sprintf("; %d matched elsewhere too (%s)", g.Elsewhere, ruleList(g.OtherRules))
+		say += fmt.Sprintf("; %d matched something else too (%s)", g.Elsewhere, ruleList(g.OtherRules))
 	default:
-		say += "; none matched elsewhere"
+		say += "; none matched anything else"
 	}
 	fmt.Fprintln(w, say)
 	if len(g.Examples) > 0 {

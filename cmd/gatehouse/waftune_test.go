@@ -25,9 +25,9 @@ func TestTune(t *testing.T) {
 		for _, want := range []string{
 			"a rule matched 3, of which 3 were refused",
 			"942100 at query.q on the route \"shop\"  SQL Injection", "3 requests from 1 client", "waf: {exclude: [{rule: 942100, target: query.q}]}",
-			"would have let 2 of 3 through; 1 of these matched elsewhere too (920300, 941100): likely an attack",
+			"would have let 2 of 3 through; 1 of these matched something else too (920300, 941100): likely an attack",
 			"gatehouse why " + requestID(2) + ", " + requestID(1),
-			"would have let 0 of 1 through; 1 matched elsewhere too (942100)",
+			"would have let 0 of 1 through; 1 matched something else too (942100)",
 		} {
 			if got.code != 0 || !strings.Contains(got.stdout, want) {
 				t.Errorf("%s: got %+v\nwant %q", source, got, want)

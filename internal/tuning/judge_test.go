@@ -99,7 +99,8 @@ func TestNeedsIsTheFewestExclusions(t *testing.T) {
 		{"several together", 9, []Match{three(1, "a"), three(2, "a"), three(3, "a")}, []Exclusion{{1, "query.a"}, {2, "query.a"}}},
 		{"all", 10, []Match{at(942100, "ARGS_GET", "q", 5), at(941100, "ARGS_POST", "json.q", 5)}, []Exclusion{{942100, "query.q"}, {941100, "json.q"}}},
 		{"a name and its value", 10, []Match{at(942100, "ARGS_GET", "q", 5), at(942100, "ARGS_GET_NAMES", "q", 5)}, []Exclusion{{942100, "query.q"}}},
-		{"no name to exclude", 5, []Match{at(930100, "REQUEST_URI_RAW", "", 5)}, []Exclusion{{930100, ""}}},
+		{"the whole of path and query", 5, []Match{at(930100, "REQUEST_URI_RAW", "", 5)}, []Exclusion{{930100, "uri"}}},
+		{"no name to exclude", 5, []Match{at(911100, "REQUEST_METHOD", "", 5)}, []Exclusion{{911100, ""}}},
 	} {
 		rec := &Record{ID: "x", WAF: &WAF{Mode: "block", Verdict: "block", Score: tt.score, Threshold: 5, Matches: tt.matches}}
 		if diff := cmp.Diff(rec.Needs(), tt.want); diff != "" {

@@ -63,8 +63,11 @@ func parseTemplate(s string) (template, error) {
 			break
 		}
 		name, after, closed := strings.Cut(rest, "}")
-		if !closed || !slices.Contains([]string{"host", "port", "path", "query"}, name) {
-			return nil, fmt.Errorf("unknown placeholder %q: known are #{host}, #{port}, #{path} and #{query}", "#{"+name)
+		switch {
+		case !closed:
+			return nil, fmt.Errorf("placeholder %q has no end: known are #{host}, #{port}, #{path} and #{query}", "#{"+name)
+		case !slices.Contains([]string{"host", "port", "path", "query"}, name):
+			return nil, fmt.Errorf("unknown placeholder %q: known are #{host}, #{port}, #{path} and #{query}", "#{"+name+"}")
 		}
 		t = append(t, name)
 		s = after

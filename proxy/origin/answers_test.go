@@ -58,8 +58,8 @@ func TestValidateRedirect(t *testing.T) {
 	t.Parallel()
 	for to, want := range map[string]string{
 		"":                                     "required",
-		"https://www.example.com/#{pfad}":      "unknown placeholder",
-		"https://www.example.com/#{path":       "unknown placeholder",
+		"https://www.example.com/#{pfad}":      `unknown placeholder "#{pfad}": known are`,
+		"https://www.example.com/#{path":       `placeholder "#{path" has no end`,
 		"https://www.example.com#{path}":       `want a "/" behind the host`,
 		"https://#{query}/":                    `want a "/" behind the host`,
 		"https://#{path}.example.com/":         `want a "/" behind the host`,

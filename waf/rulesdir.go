@@ -150,6 +150,9 @@ func RuleFiles(dir string) []string {
 
 // snapshot reads the .conf and .data files of dir and of dir/rules.
 func snapshot(dir string) (files []ruleFile, problems rulesProblems) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() { // opening a pipe would wait for who writes
+		return nil, rulesProblems{{Msg: notFolder(info)}}
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, rulesProblems{{Msg: "cannot be read: " + plainError(err)}}
@@ -157,6 +160,10 @@ func snapshot(dir string) (files []ruleFile, problems rulesProblems) {
 	defer root.Close()
 	total := 0
 	for _, sub := range []string{".", "rules"} {
+		if info, err := root.Stat(sub); err == nil && !info.IsDir() {
+			problems = append(problems, RulesProblem{File: sub, Msg: notFolder(info)})
+			continue
+		}
 		entries, err := fs.ReadDir(root.FS(), sub)
 		if errors.Is(err, fs.ErrNotExist) && sub != "." {
 			continue
@@ -186,6 +193,14 @@ func snapshot(dir string) (files []ruleFile, problems rulesProblems) {
 		}
 	}
 	return files, problems
+}
+
+// notFolder says what is in the place of a directory.
+func notFolder(info fs.FileInfo) string {
+	if info.Mode().IsRegular() {
+		return "is no directory but a file"
+	}
+	return fmt.Sprintf("is no directory but %s", info.Mode().Type())
 }
 
 // readRuleFile reads a regular file within root. It opens without waiting, because a pipe never has an end.

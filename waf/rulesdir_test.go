@@ -260,6 +260,18 @@ func TestFilesOfRulesThatAreNone(t *testing.T) {
 	if got := problems(Config{RulesDir: inside}); got != nil {
 		t.Errorf("a link within the directory: got %v, want no problem", got)
 	}
+	pipe := filepath.Join(outside, "pipe")
+	for _, p := range []string{pipe, filepath.Join(inside, "rules")} {
+		if err := syscall.Mkfifo(p, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := problems(Config{RulesDir: pipe}); len(got) != 1 || !strings.Contains(got[0], "rules_dir: is no directory but p") {
+		t.Errorf("a pipe for the directory: got %v", got)
+	}
+	if got := problems(Config{RulesDir: inside}); len(got) != 1 || !strings.Contains(got[0], "rules_dir: rules: is no directory but p") {
+		t.Errorf("a pipe in the directory: got %v", got)
+	}
 	if got := problems(Config{RulesDir: filepath.Join(inside, "none")}); len(got) != 1 || !strings.Contains(got[0], "cannot be read: no such file or directory") {
 		t.Errorf("no directory: got %v", got)
 	}

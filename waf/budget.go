@@ -339,9 +339,7 @@ func (t *turn) end(work int) {
 	s := b.shard(t.key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := b.now().Sub(b.begun)
-	c := s.ofLocked(t.key)
-	c.full = max(c.full, now) + time.Duration(float64(time.Duration(work+requestWork)*workTime)/b.share)
+	b.chargeLocked(s.ofLocked(t.key), work+requestWork)
 }
 
 // hold takes memory for a body, and reports whether there was enough of it.
@@ -389,6 +387,33 @@ func (b *Budget) Hold(client netip.Addr, n int64) bool {
 func (b *Budget) Free(client netip.Addr, n int64) {
 	t := turn{budget: b, key: clientOf(client)}
 	t.free(n)
+}
+
+// Begin says whether a client may have work done that no engine does. The error is a *Limited.
+func (b *Budget) Begin(client netip.Addr) error {
+	key := clientOf(client)
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if over := s.ofLocked(key).full - b.now().Sub(b.begun) - b.window; over > 0 {
+		return &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
+	}
+	return nil
+}
+
+// End charges a client for such work.
+func (b *Budget) End(client netip.Addr, work int) {
+	key := clientOf(client)
+	s := b.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.chargeLocked(s.ofLocked(key), work)
+}
+
+// chargeLocked charges a client. The caller holds the lock of its shard.
+func (b *Budget) chargeLocked(c *client, work int) {
+	now := b.now().Sub(b.begun)
+	c.full = max(c.full, now) + time.Duration(float64(time.Duration(work)*workTime)/b.share)
 }
 
 // noMemory is the refusal of a body for which there is no memory.

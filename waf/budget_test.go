@@ -287,3 +287,35 @@ func TestBudgetConfigIsChecked(t *testing.T) {
 		t.Error("NewBudget takes what Validate refuses")
 	}
 }
+
+// What others than engines do for a client counts with what they do.
+func TestOtherWorkIsTheClients(t *testing.T) {
+	t.Parallel()
+	b, err := NewBudget(BudgetConfig{Client: 25, Burst: "2s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := b.begun
+	b.now = func() time.Time { return begun }
+	addr, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.1")
+	for n := range 25 {
+		if err := b.Begin(addr); err != nil && n < 20 {
+			t.Fatalf("request %d: %v", n, err)
+		}
+		b.End(netip.MustParseAddr("2001:db8::2"), int(100*time.Millisecond/workTime))
+	}
+	var limited *Limited
+	if err := b.Begin(addr); !errors.As(err, &limited) || limited.Limit != LimitClient || limited.Status != 429 || limited.RetryAfter <= 0 {
+		t.Errorf("after 2.5 s of work: got %v, want the client's limit", err)
+	}
+	if _, limited := b.enter(addr); limited == nil {
+		t.Error("engines take what rules do not")
+	}
+	if err := b.Begin(other); err != nil {
+		t.Errorf("another client: %v", err)
+	}
+	b.now = func() time.Time { return begun.Add(time.Minute) }
+	if err := b.Begin(addr); err != nil {
+		t.Errorf("a minute later: %v", err)
+	}
+}

@@ -21,7 +21,7 @@ import (
 
 // takeResources reads the sets and databases that rules name.
 func (a *assembler) takeResources() error {
-	a.resources.Addresses = map[string]*ipset.Set{}
+	a.resources.Addresses, a.resources.Patterns = map[string]*ipset.Set{}, &acl.Patterns{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(a.cfg.IPSets)) {
 		set, err := readSet(a.cfg.IPSets[name])
@@ -127,7 +127,7 @@ func (a *assembler) inspection(place string, cfg waf.Config, own acl.RouteConfig
 	if err != nil {
 		return nil, err
 	}
-	opts.Hold, opts.Free = budget.Hold, budget.Free
+	opts.Hold, opts.Free, opts.Begin, opts.End = budget.Hold, budget.Free, budget.Begin, budget.End
 	if cfg.BodyLimit != "" {
 		opts.BodyLimit, _ = strconv.Atoi(cfg.Effective().BodyLimit) // which is written in bytes
 	}

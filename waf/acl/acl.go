@@ -42,6 +42,11 @@ type Options struct {
 	// or neither.
 	Hold func(client netip.Addr, bytes int64) bool
 	Free func(client netip.Addr, bytes int64)
+	// Begin says whether a client may have what costs much done, regular expressions and the detection of attacks; the error, which
+	// has HTTPStatus, refuses the request, except in count mode. End charges the client for that, in nanoseconds of a core. Optional,
+	// both or neither.
+	Begin func(client netip.Addr) error
+	End   func(client netip.Addr, work int)
 }
 
 // A Challenger asks clients for a proof of work.

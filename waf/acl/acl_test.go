@@ -571,3 +571,49 @@ func FuzzDecide(f *testing.F) {
 		}
 	})
 }
+
+// Regular expressions are work that a client has a bound for, whatever they are and whatever it sends: no request takes more than the
+// bound of one, and who has had too much is refused before anything is looked for.
+func TestExpressionsAreBounded(t *testing.T) {
+	t.Parallel()
+	when := &Statement{Body: &Match{Regex: Texts{`(?i)(?:a|aa|b[ab]{2}){1,400}c`}}}
+	rules := []Rule{{Name: "r", When: when, Action: ActionBlock}, {Name: "s", When: &Statement{Body: &Match{SQLi: "high"}}, Action: ActionBlock}}
+	charged, over := 0, false
+	opts := Options{
+		Begin: func(netip.Addr) error {
+			if over {
+				return &Failure{Reason: "enough", Status: http.StatusTooManyRequests}
+			}
+			return nil
+		},
+		End: func(_ netip.Addr, work int) { charged += work },
+	}
+	noise, state := make([]byte, 60<<10), uint32(1)
+	for i := range noise {
+		state = state*1664525 + 1013904223
+		noise[i] = "aabAB"[state>>16%5]
+	}
+	ask := func(mode, body string) int {
+		w := httptest.NewRecorder()
+		a := newACL(t, Config{Mode: mode, Rules: rules}, opts)
+		a.Around(nil)(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, request(t, "192.0.2.1", "POST /\n\n"+body))
+		return w.Code
+	}
+	for name, body := range map[string]string{"short": "hello", "long": strings.Repeat("hello ", 10_000), "noise": string(noise), "words": strings.Repeat("select ", 9_000)} {
+		charged = 0
+		ask("", body)
+		if charged == 0 || charged > detectWork {
+			t.Errorf("%s: charged %d, want some and at most %d", name, charged, detectWork)
+		}
+		if want := http.StatusOK; (name == "short" || name == "long") && ask("", body) != want {
+			t.Errorf("%s: is refused, want it to pass", name)
+		}
+	}
+	charged, over = 0, true
+	if got := ask("", string(noise)); got != http.StatusTooManyRequests || charged != 0 {
+		t.Errorf("who has had too much: got %d and a charge of %d, want 429 and none", got, charged)
+	}
+	if got := ask(ModeCount, "hello"); got != http.StatusOK {
+		t.Errorf("counting: got %d, want 200", got)
+	}
+}

@@ -43,6 +43,7 @@ type Resources struct {
 	Addresses          map[string]*ipset.Set
 	Geo                *ipset.Geo // may be nil while the configuration is checked
 	Countries, Systems bool       // there is a database for them
+	Patterns           *Patterns  // that the rules of all routes share; may be nil
 	// For Lint alone: labels that rules elsewhere may put, and whether one of them has the rule groups inspect.
 	Labels   []string
 	Inspects bool
@@ -75,14 +76,16 @@ type compiler struct {
 	top       Config
 	resources Resources
 	report    func(field, msg string)
-	patterns  map[string][]*regexp.Regexp
 	names     map[string]bool
 	count     int      // statements
 	forwards  []string // of the rule at hand
 }
 
 func newCompiler(top Config, res Resources, report func(field, msg string)) *compiler {
-	return &compiler{top: top, resources: res, report: report, patterns: map[string][]*regexp.Regexp{}, names: map[string]bool{}}
+	if res.Patterns == nil {
+		res.Patterns = &Patterns{}
+	}
+	return &compiler{top: top, resources: res, report: report, names: map[string]bool{}}
 }
 
 // rules compiles a list of them, whose place in the file is path.
@@ -531,7 +534,7 @@ func (c *compiler) match(path string, m *Match, k kind) *match {
 		c.pattern(fmt.Sprintf("%s.regex[%d]", path, i), p)
 	}
 	if m.Regex != nil {
-		out.regexps = append(out.regexps, c.compiled(m.Regex))
+		out.regexps = append(out.regexps, c.compiled(path+".regex", m.Regex))
 	}
 	if m.RegexSet != nil {
 		said = true
@@ -545,7 +548,7 @@ func (c *compiler) match(path string, m *Match, k kind) *match {
 	case "low":
 		out.sqli = lowSQLi
 	case "high":
-		out.sqli = highSQLi
+		out.sqli, out.like = highSQLi, c.compiled(path+".sqli", []string{likeSQL})
 	default:
 		c.report(path+".sqli", fmt.Sprintf("want low or high, got %q", m.SQLi))
 	}
@@ -635,37 +638,6 @@ func (c *compiler) pattern(path, p string) {
 		}
 		c.report(path, msg)
 	}
-}
-
-// compiled leaves out what pattern reports.
-func (c *compiler) compiled(patterns []string) []*regexp.Regexp {
-	var out []*regexp.Regexp
-	for _, p := range patterns {
-		if len(p) > maxPattern {
-			continue
-		}
-		if re, err := regexp.Compile(p); err == nil {
-			out = append(out, re)
-		}
-	}
-	return out
-}
-
-// sets are the patterns of sets.
-func (c *compiler) sets(path string, names []string) []*regexp.Regexp {
-	var out []*regexp.Regexp
-	for i, name := range names {
-		patterns, ok := c.top.PatternSets[name]
-		if !ok {
-			c.report(fmt.Sprintf("%s.regex_set[%d]", path, i), fmt.Sprintf("no set is named %q (pattern_sets: %s)", name, strings.Join(slices.Sorted(maps.Keys(c.top.PatternSets)), ", ")))
-			continue
-		}
-		if c.patterns[name] == nil {
-			c.patterns[name] = c.compiled(patterns)
-		}
-		out = append(out, c.patterns[name]...)
-	}
-	return out
 }
 
 // parseSize reads a comparison such as ">8KiB".

@@ -1,15 +1,14 @@
 package acl
 
 import (
-	"regexp"
 	"strings"
 
 	"gatehouse/waf/gate"
 	"gatehouse/waf/rx"
 )
 
-// detectWork bounds what finding SQL injection and XSS in one request may take, in nanoseconds of a core: as much as the
-// rule engine has for the whole request. What is left over when that is used up is taken for an attack.
+// detectWork bounds what regular expressions and finding SQL injection and XSS in one request may take, in nanoseconds of a core: as
+// much as the rule engine has for the whole request. What is left over when that is used up is taken for a match.
 const detectWork = 40_000_000
 
 // A match is a compiled Match.
@@ -17,8 +16,9 @@ type match struct {
 	transforms []transform
 	last       string // the name of the last of them
 	texts      []textTest
-	regexps    [][]*regexp.Regexp // of each list, one must match
+	regexps    []*rx.Pattern // each of a list, of which one must match
 	sqli       sensitivity
+	like       *rx.Pattern // of what high sensitivity finds beside libinjection
 	xss        bool
 	sizes      []sizeTest
 }
@@ -63,23 +63,14 @@ func (m *match) value(v *view, s string) bool {
 		}
 	}
 	for _, list := range m.regexps {
-		if !anyRegexp(list, s) {
+		if !list.Match(s, v.work()) {
 			return false
 		}
 	}
-	if m.sqli != noSQLi && !v.isSQLi(s, m.sqli) {
+	if m.sqli != noSQLi && !v.isSQLi(s, m.like) {
 		return false
 	}
 	return !m.xss || v.isXSS(s)
-}
-
-func anyRegexp(list []*regexp.Regexp, s string) bool {
-	for _, re := range list {
-		if re.MatchString(s) {
-			return true
-		}
-	}
-	return false
 }
 
 func (t *textTest) of(s string) bool {
@@ -127,23 +118,35 @@ func isWordByte(c byte) bool {
 }
 
 // likeSQL is what "high" finds beside libinjection: phrases that queries are made of, whatever stands around them.
-var likeSQL = regexp.MustCompile(`(?i)\b(?:union\b[\s(/*]+(?:all\b[\s(/*]+|distinct\b[\s(/*]+)?select|select\b.{1,80}\bfrom|insert\s+into\b|delete\s+from|update\b.{1,40}\bset\b|drop\s+(?:table|database|view|schema)|(?:sleep|benchmark|pg_sleep|waitfor\s+delay|extractvalue|updatexml|load_file)\s*\(?|information_schema\b|xp_cmdshell\b)|['"]\s*(?:or|and)\b|\b(?:or|and)\b\s+['"(]?\w+['")]?\s*(?:=|<|>|like\b|is\b)|['"]\s*(?:--|#|;)`)
+const likeSQL = `(?i)\b(?:union\b[\s(/*]+(?:all\b[\s(/*]+|distinct\b[\s(/*]+)?select|select\b.{1,80}\bfrom|insert\s+into\b|delete\s+from|update\b.{1,40}\bset\b|drop\s+(?:table|database|view|schema)|(?:sleep|benchmark|pg_sleep|waitfor\s+delay|extractvalue|updatexml|load_file)\s*\(?|information_schema\b|xp_cmdshell\b)|['"]\s*(?:or|and)\b|\b(?:or|and)\b\s+['"(]?\w+['")]?\s*(?:=|<|>|like\b|is\b)|['"]\s*(?:--|#|;)`
 
-func (v *view) isSQLi(s string, level sensitivity) bool {
+func (v *view) isSQLi(s string, like *rx.Pattern) bool {
 	found, _ := gate.DetectSQLi(s, v.work())
-	return found || v.meter.Exhausted() || level == highSQLi && likeSQL.MatchString(s)
+	return found || v.meter.Exhausted() || like != nil && like.Match(s, v.meter)
 }
 
 func (v *view) isXSS(s string) bool {
 	return gate.DetectXSS(s, v.work()) || v.meter.Exhausted()
 }
 
-// work is the meter of what is found out about the request.
+// work is the meter of what is found out about the request. A client that has had more than its part of the budget gets no more.
 func (v *view) work() *rx.Meter {
 	if v.meter == nil {
 		v.meter = rx.NewMeter(detectWork)
+		if begin := v.acl.opts.Begin; begin != nil && v.acl.mode != ModeCount {
+			if v.failed = begin(v.client); v.failed != nil {
+				v.meter, v.broke = rx.NewMeter(-1), true
+			}
+		}
 	}
 	return v.meter
+}
+
+// pay charges the client for it.
+func (v *view) pay() {
+	if v.meter != nil && !v.broke && v.acl.opts.End != nil {
+		v.acl.opts.End(v.client, min(detectWork-v.meter.Left(), detectWork))
+	}
 }
 
 // A sizeTest compares a number of bytes.

@@ -21,6 +21,7 @@ type view struct {
 	client netip.Addr
 	labels []string
 	meter  *rx.Meter
+	broke  bool // the client may have no more work done
 
 	body   *body // nil until a rule asks for it
 	text   string

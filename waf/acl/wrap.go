@@ -104,6 +104,7 @@ func (a *ACL) report(e *evaluation, r *http.Request) {
 // finish ends an evaluation. What was not reported was refused by the rule groups.
 func (a *ACL) finish(e *evaluation, r *http.Request) {
 	a.report(e, r)
+	e.pay()
 	if e.body != nil {
 		e.body.free()
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -13,6 +14,7 @@ acl:
   rules:
     - {name: role, when: {json: {pointers: [/role], is: admin}}, action: block, respond: {status: 409}}
     - {name: words, when: {body: {contains: FORBIDDEN}}, action: block, respond: {status: 409}}
+    - {name: tenant, when: {header: {x-tenant: {contains: evil}}}, action: block, respond: {status: 409}}
     - {name: cookie, when: {cookie: {role: {is: admin}}}, action: block, respond: {status: 409}}
     - {name: large, when: {path: {starts_with: /stream/}, body: {size: ">100KiB"}}, action: block, respond: {status: 409}}
     - {name: groups, when: {not: {path: {starts_with: /skipped/}}}, action: inspect}
@@ -89,6 +91,29 @@ func TestWebACLTakesNothingElseForGRPC(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An application that takes X_Tenant for X-Tenant gets none that a rule has not looked at.
+func TestWebACLPassesNoOtherSpelling(t *testing.T) {
+	t.Parallel()
+	spec := siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile}
+	s := newSite(t, spec)
+	s.write(s.fileText(spec, ""))
+	s.run(spec)
+	s.evades(t, asked{name: "a header", path: "/x", fields: []string{"X-Tenant", "evil"}})
+	s.clients(t, func(t *testing.T, c *http.Client) {
+		_, body := send(t, c, asked{path: "/x", fields: []string{"X_Tenant", "evil", "X.Tenant", "evil", "X-Tenant", "good", "X_Other", "yes"}}.request(t, s.base))
+		var got []string
+		for name, values := range readEcho(t, body).Header {
+			if strings.HasPrefix(strings.ToLower(name), "x") && (slices.Contains(values, "evil") || slices.Contains(values, "good") || slices.Contains(values, "yes")) {
+				got = append(got, strings.ToLower(name)+"="+strings.Join(values, ","))
+			}
+		}
+		slices.Sort(got)
+		if want := []string{"x-tenant=good", "x_other=yes"}; !slices.Equal(got, want) {
+			t.Errorf("the upstream got %q, want %q", got, want)
+		}
+	})
 }
 
 // evades sends a request in every form and wants it to be refused by a rule of the file.

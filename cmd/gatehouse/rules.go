@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"gatehouse/configs"
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy"
 	"gatehouse/waf"
@@ -197,14 +196,18 @@ func wafLabels(r waf.Result) []string {
 	return labels
 }
 
-// stripped returns what deletes request headers that only Gatehouse may set.
+// stripped returns what deletes request headers that only Gatehouse may set, or that a rule would overlook.
 func (a *assembler) stripped() func(http.Header) {
-	own := func(rt configs.Route) bool { return len(rt.ACL.Rules) > 0 }
-	if len(a.cfg.ACL.Rules) == 0 && !slices.ContainsFunc(a.cfg.Routes, own) {
+	lists := [][]acl.Rule{a.cfg.ACL.Rules}
+	for _, rt := range a.cfg.Routes {
+		lists = append(lists, rt.ACL.Rules)
+	}
+	if !slices.ContainsFunc(lists, func(list []acl.Rule) bool { return len(list) > 0 }) {
 		return a.strip
 	}
+	overlooked := acl.NewStripper(lists...)
 	return func(h http.Header) {
 		a.strip(h)
-		acl.Strip(h)
+		overlooked(h)
 	}
 }

@@ -488,8 +488,28 @@ func (f failing) Read([]byte) (int, error) { return 0, f.err }
 func TestStrip(t *testing.T) {
 	t.Parallel()
 	h := http.Header{"X-Amzn-Waf-A": {"1"}, "x_amzn.WAF-b": {"2"}, "X-Amzn-Waf-": {"3"}, "X-Amzn-Trace-Id": {"4"}, "X-Amzn-Wafer": {"5"}}
-	Strip(h)
+	NewStripper()(h)
 	if diff := cmp.Diff(h, http.Header{"X-Amzn-Trace-Id": {"4"}, "X-Amzn-Wafer": {"5"}}); diff != "" {
+		t.Errorf("headers (-got +want)\n%s", diff)
+	}
+}
+
+// Of a header that a rule looks at, applications get no spelling that it does not look at.
+func TestStripOtherSpellings(t *testing.T) {
+	t.Parallel()
+	named := func(name string) map[string]*Match { return map[string]*Match{name: {Present: true}} }
+	strip := NewStripper(
+		[]Rule{{When: &Statement{Not: &Statement{Any: []*Statement{{Header: named("x-tenant")}, {Header: named("x_both")}}}}}, {}},
+		[]Rule{{When: &Statement{Header: named("X-Both"), Headers: &Match{Only: Texts{"X-Only"}}, IP: &Source{Header: "X-From"}}}},
+	)
+	kept := http.Header{"X-Tenant": {"1"}, "X-Both": {"1"}, "X_both": {"1"}, "X_other": {"1"}, "X-Only": {"1"}}
+	h := http.Header{"X_tenant": {"2"}, "x.TENANT": {"2"}, "X.both": {"2"}, "X_only": {"2"}, "X-From_": {"1"}, "X_from": {"2"}}
+	for name, values := range kept {
+		h[name] = values
+	}
+	kept["X-From_"] = []string{"1"}
+	strip(h)
+	if diff := cmp.Diff(h, kept); diff != "" {
 		t.Errorf("headers (-got +want)\n%s", diff)
 	}
 }

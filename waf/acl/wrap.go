@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // evaluationKey is the context key of the evaluation of a request that rule groups inspect.
@@ -148,26 +147,4 @@ func AddLabels(ctx context.Context, labels ...string) {
 	for _, label := range labels {
 		e.addLabel(label)
 	}
-}
-
-// InsertPrefix begins the names of headers that rules insert, as AWS WAF has it.
-const InsertPrefix = "x-amzn-waf-"
-
-// Strip deletes headers by which a client could pretend that a rule had inserted them, in every spelling that some reader takes
-// for one of them.
-func Strip(h http.Header) {
-	for name := range h {
-		if len(name) >= len(InsertPrefix) && isInserted(name[:len(InsertPrefix)]) {
-			delete(h, name)
-		}
-	}
-}
-
-func isInserted(name string) bool {
-	return strings.EqualFold(strings.Map(func(r rune) rune {
-		if r == '_' || r == '.' {
-			return '-'
-		}
-		return r
-	}, name), InsertPrefix)
 }

@@ -51,6 +51,7 @@ func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 			continue
 		}
 		s.serving.Go(func() {
+			defer s.rescue(l)
 			if nc := open(l); nc != nil {
 				s.hand(nc, l, queue)
 			}

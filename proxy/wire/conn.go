@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,6 +76,7 @@ func Violation(r *http.Request) error {
 
 // serve answers requests until the connection ends or becomes the handler's.
 func (c *conn) serve() {
+	defer c.srv.rescue(c.link)
 	taken := false
 	defer func() {
 		if !taken {
@@ -252,8 +252,7 @@ func (c *conn) handle(x *exchange) (whole bool) {
 			return
 		}
 		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // net/http compares the panic value the same way
-			stack := make([]byte, 64<<10)
-			c.srv.opts.OnError(c.link.RemoteAddr(), &panicError{v, stack[:runtime.Stack(stack, false)]})
+			c.srv.panicked(c.link, v)
 		}
 	}()
 	c.srv.serveHTTP(&x.response, &x.req)

@@ -31,7 +31,7 @@ func (e *HandshakeError) Error() string { return "tls handshake: " + e.Err.Error
 
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
-// A panicError is a handler's panic.
+// A panicError is a panic of a handler, or of what serves a connection.
 type panicError struct {
 	value any
 	stack []byte

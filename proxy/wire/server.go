@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -90,6 +91,20 @@ func (s *Server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		w = stream
 	}
 	s.handler.ServeHTTP(w, r)
+}
+
+// rescue ends a connection whose goroutine panics outside of a handler: in what is asked for a certificate, or by a mistake
+// of ours. The others live on, as with net/http's server.
+func (s *Server) rescue(l *link) {
+	if v := recover(); v != nil {
+		s.panicked(l, v)
+		_ = l.Close()
+	}
+}
+
+func (s *Server) panicked(l *link, value any) {
+	stack := make([]byte, 64<<10)
+	s.opts.OnError(l.RemoteAddr(), &panicError{value, stack[:runtime.Stack(stack, false)]})
 }
 
 func (s *Server) leave() {

@@ -578,6 +578,35 @@ func TestSilentHandshakesDoNotBlockOthers(t *testing.T) {
 	equal(t, []string{next(t, bufio.NewReader(c))}, "200 GET /")
 }
 
+// What serves one connection may panic without ending those of others.
+func TestAPanicEndsOneConnection(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(echo), Options{})
+	ln := listen(t)
+	go func() {
+		_ = f.ServeTLS(ln, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { panic("no certificate") }})
+	}()
+	if _, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{ServerName: "a.test"}); err == nil {
+		t.Error("the handshake was answered")
+	}
+	l := f.admit(&falling{})
+	newConn(l, l).serve()
+	await(t, func() bool { return f.open() == 0 })
+	for i, want := range []string{"panic: no certificate\ngoroutine", "panic: fallen\ngoroutine"} {
+		if errs := f.reported(); len(errs) != 2 || !strings.Contains(errs[i].Error(), want) {
+			t.Errorf("reported %v, want %q", errs, want)
+		}
+	}
+	c := f.dial(t, "https")
+	send(t, c, get)
+	equal(t, []string{next(t, bufio.NewReader(c))}, "200 GET /")
+}
+
+// falling is a connection whose reading panics.
+type falling struct{ tape }
+
+func (*falling) Read([]byte) (int, error) { panic("fallen") }
+
 // A client that has the server ask for another key share first gets no more of it than one that has not.
 func TestHandshakesThatAreRetriedComputeInTurn(t *testing.T) {
 	t.Parallel()

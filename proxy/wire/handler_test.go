@@ -213,6 +213,23 @@ func TestPanicsEndTheConnectionAndAreReported(t *testing.T) {
 	}
 }
 
+// Where the end of the connection is the end of the body, there must be none that looks like it.
+func TestAPanicIsNoEndOfABody(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}), Options{})
+	for _, scheme := range []string{"http", "https"} {
+		c := f.dial(t, scheme)
+		send(t, c, "GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+		if got, err := io.ReadAll(c); err == nil {
+			t.Errorf("%s: got %q and an orderly end", scheme, got)
+		}
+	}
+}
+
 func TestMistakesOfHandlersAreReported(t *testing.T) {
 	t.Parallel()
 	f := newFront(t, answer(func(w http.ResponseWriter, r *http.Request) {

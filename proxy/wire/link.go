@@ -300,6 +300,14 @@ func (l *link) Close() error {
 	return err
 }
 
+// reset closes the connection in a way that no peer takes for an end.
+func (l *link) reset() {
+	if c, ok := l.Conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = l.Close()
+}
+
 // turn is the conn's; 1 if there is none, as net/http has connections that it looks after.
 func (l *link) turn() uint32 {
 	if l.http1 == nil {

@@ -491,8 +491,12 @@ func (w *response) finish() {
 // abandon ends an answer that the handler has given up. It is to be seen that it is not whole, so what is held goes out
 // only if that does not complete it.
 func (w *response) abandon() {
-	if w.framed && (w.chunked || w.length >= 0 && w.written < w.length) {
+	switch {
+	case !w.framed:
+	case w.chunked, w.length >= 0 && w.written < w.length:
 		_ = w.push()
+	case w.length < 0 && w.hasBody() && w.x.req.Method != http.MethodHead:
+		w.x.c.link.reset() // an orderly end of the connection would be the end of the body
 	}
 	w.release()
 	w.err = errLate

@@ -637,3 +637,29 @@ func TestExpressionsAreBounded(t *testing.T) {
 		t.Errorf("counting: got %d, want 200", got)
 	}
 }
+
+// A client that waits for the word to send its body has had it when a rule has read that; else it is the upstream's to give.
+func TestExpectations(t *testing.T) {
+	t.Parallel()
+	body := &Statement{Body: &Match{Contains: Texts{"attack"}}}
+	for name, tt := range map[string]struct {
+		when   *Statement
+		fields string
+		want   []string
+	}{
+		"a body that is read":   {body, "", nil},
+		"one that is not":       {&Statement{Path: is("/other")}, "", []string{"100-continue"}},
+		"one that is passed on": {body, "\nContent-Type: application/grpc\nX-Proto: 2", []string{"100-continue"}},
+	} {
+		a := newACL(t, Config{Rules: []Rule{{Name: "r", When: tt.when, Action: ActionBlock}}}, Options{})
+		var got []string
+		r := request(t, "192.0.2.1", "POST /\nExpect: 100-continue"+tt.fields+"\n\n\x00\x00\x00\x00\x00")
+		a.Around(nil)(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header["Expect"] })).ServeHTTP(httptest.NewRecorder(), r)
+		if diff := cmp.Diff(got, tt.want); diff != "" {
+			t.Errorf("%s: the upstream is expected to say (-got +want)\n%s", name, diff)
+		}
+		if r.Header.Get("Expect") == "" {
+			t.Errorf("%s: the client's own request was changed", name)
+		}
+	}
+}

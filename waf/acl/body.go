@@ -40,7 +40,7 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 			return b // who has read it replays it
 		}
 	}
-	b.rest = r.Body
+	b.rest, b.begun = r.Body, true
 	held := int64(0)
 	b.free = func() { a.opts.free(client, held) }
 	buf := []byte(nil)

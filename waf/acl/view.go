@@ -165,13 +165,14 @@ func (v *view) bodySize() (n int64, known bool) {
 
 // A body replays what was looked at and then reads on. Read and Close may be called by another goroutine than the handler's.
 type body struct {
-	mu   sync.Mutex
-	buf  []byte
-	off  int
-	rest io.ReadCloser // nil where there is no body
-	more bool          // than buf
-	err  error         // why it could not be read
-	free func()
+	mu    sync.Mutex
+	buf   []byte
+	off   int
+	rest  io.ReadCloser // nil where there is no body
+	more  bool          // than buf
+	begun bool          // it has been read from
+	err   error         // why it could not be read
+	free  func()
 }
 
 // Read implements io.Reader.

@@ -79,8 +79,14 @@ func (e *evaluation) request(r *http.Request, insert []Inserted) *http.Request {
 	if replace {
 		r2.Body, e.replaced = e.body, true
 	}
-	if len(insert) > 0 {
+	// A client whose body was read has been told to go on (RFC 9110 section 10.1.1), so that nobody has to wait for the upstream's word.
+	_, expects := r.Header["Expect"]
+	met := expects && replace && e.body.begun
+	if len(insert) > 0 || met {
 		r2.Header = r.Header.Clone()
+		if met {
+			r2.Header.Del("Expect")
+		}
 		for _, h := range insert {
 			r2.Header[h.Name] = []string{h.Value}
 		}

@@ -214,11 +214,16 @@ func (g *generator) schema(t reflect.Type) object {
 		names := object{{"enum", waf.GroupNames()}}
 		actions := object{}
 		for _, name := range waf.GroupNames() {
-			actions = append(actions, member{name, orReference(object{{"enum", waf.Actions()}})})
+			about, ok := groupTexts()[name]
+			if !ok {
+				panic("nothing explains the group " + name)
+			}
+			actions = append(actions, described(about, orReference(object{{"enum", waf.Actions()}}), name))
 		}
 		return object{{"anyOf", []any{
-			object{{"type", "array"}, {"items", names}},
-			object{{"type", "object"}, {"additionalProperties", false}, {"properties", actions}},
+			names,
+			object{{"type", "array"}, {"items", names}, {"minItems", 1}},
+			object{{"type", "object"}, {"additionalProperties", false}, {"properties", actions}, {"minProperties", 1}},
 		}}}
 	case acl.RouteConfig:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
@@ -361,4 +366,22 @@ func addDocComments(t *testing.T, docs map[string]string, name string) {
 		}
 		return false
 	})
+}
+
+// groupTexts explains the groups of rules to people in editors, as docs/waf.md does.
+func groupTexts() map[string]string {
+	return map[string]string{
+		"core":              "Scanners, protocol abuse, path traversal, remote files, XSS, session fixation, cloud metadata, server-side templates.",
+		"known-bad-inputs":  "Java and Node exploits, Log4Shell, React2Shell, SSRF, header injection, paths for breaking in.",
+		"sqli":              "SQL injection.",
+		"linux":             "Unix files and commands.",
+		"posix":             "Unix commands.",
+		"windows":           "cmd and PowerShell.",
+		"php":               "PHP code, functions, wrappers.",
+		"wordpress":         "Paths and commands of WordPress that are not for visitors. Off unless named.",
+		"admin-protection":  "Paths that are for operators. Off unless named.",
+		"size-restrictions": "A query over 2048 bytes, cookies over 10240, a path over 1024. Off unless named.",
+		"custom":            "What the rules of your own in rules_dir look for.",
+		"leakages":          "Errors, stack traces, source code and web shells in answers. Off unless named.",
+	}
 }

@@ -99,7 +99,7 @@ func demoHome(demoPage) markup.HTML {
 <li><a href="/admin">Open the admin page</a><code>/admin</code>
 <p>bob is in the group admins and gets in. alice and carol get 403.</p></li>
 <li><a href="/?id=1%27%20OR%201=1--">Try an attack</a><code>/?id=1' OR 1=1--</code>
-<p>The WAF answers 403 with a request id. Look the id up in the gateway's output: the event names the rules.</p></li>
+<p>The WAF answers 403 with a request id. <code>gatehouse why</code> with that id says which rule it was.</p></li>
 <li><a href="/api/hello">Call the API</a><code>/api/hello</code>
 <p>With an access token as bearer, JSON that says who you are. Without one, 401 in JSON instead of a redirect.</p></li>
 <li><a href="/app/live">Keep a connection open</a><code>/app/live</code>

@@ -75,8 +75,10 @@ func markedHandler(t *testing.T) http.HandlerFunc {
 			}
 		}
 		for len(body) > 0 {
-			n, _ := w.Write(body[:min(len(body), 1+len(body)/3)])
-			body = body[n:]
+			n, err := w.Write(body[:min(len(body), 1+len(body)/3)])
+			if body = body[n:]; err != nil {
+				return // the client has left
+			}
 		}
 	}
 }

@@ -102,7 +102,7 @@ func ownRuleCases() []ruleCase {
 		{
 			190330,
 			[]ruleRequest{partBody(`name="f"; filename="${jndi:ldap:x}.png"`, "x"), partBody(`name="f"; filename="a.png"`+"\r\nX-A: ${${lower:j}ndi:x}", "x")},
-			[]ruleRequest{partBody(`name="f"; filename="price ${x}.png"`, "x")},
+			[]ruleRequest{partBody(`name="f"; filename="price $5.png"`, "x")},
 		},
 		{
 			190350,

@@ -70,6 +70,7 @@ func inspect(e *Engine, r *http.Request) outcome {
 		slices.Sort(o.Matches)
 	}
 	o.Result.Matches = nil
+	slices.Sort(o.Result.Rules)
 	for _, m := range tx.MatchedRules() {
 		if id := m.Rule().ID(); !isBookkeeping(id) {
 			o.IDs = append(o.IDs, id)

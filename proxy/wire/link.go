@@ -221,6 +221,9 @@ func (l *link) writePiece(b []byte) (n int, err error) {
 	if paced {
 		l.writes.account(&l.srv.opts, time.Since(start), n)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		l.dropUnsent()
+	}
 	return n, err
 }
 
@@ -302,10 +305,16 @@ func (l *link) Close() error {
 
 // reset closes the connection in a way that no peer takes for an end.
 func (l *link) reset() {
+	l.dropUnsent()
+	_ = l.Close()
+}
+
+// dropUnsent has Close reset the connection. The kernel keeps what a peer does not take for minutes otherwise, megabytes of
+// it, although nobody counts the connection any more.
+func (l *link) dropUnsent() {
 	if c, ok := l.Conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = c.SetLinger(0)
 	}
-	_ = l.Close()
 }
 
 // turn is the conn's; 1 if there is none, as net/http has connections that it looks after.

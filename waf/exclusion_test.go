@@ -270,7 +270,7 @@ func TestIdleExclusions(t *testing.T) {
 		`4.rule: rule 942190 does not run: rules says off`,
 		`5.group: none of its rules runs: the group windows is off here`,
 		`6.rules: none of its rules runs: rule 944100 does not run: no group that it belongs to is on (known-bad-inputs)`,
-		`7.tag: none of its rules runs: rule 190350 does not run: no group that it belongs to is on (known-bad-inputs)`,
+		`7.tag: none of its rules runs: rule 190340 does not run: no group that it belongs to is on (known-bad-inputs)`,
 		`9.target: rule 942100 does not read header.Referrer: did you mean "header.Referer"? (want one of body, cookie.NAME, form.NAME, header.Referer, header.User-Agent, json.NAME, query, query.NAME)`,
 		`11.target: rule 920100 does not read header.X (want one of uri)`,
 		`12.target: rule 930130 does not read uri (want one of path)`,

@@ -95,6 +95,9 @@ func (f *feeder) feed(r *http.Request, media mediaType, b []byte) error {
 		return f.multipart(r.Header.Get("Content-Type"), b)
 	case "", processorForm:
 		// Many applications read JSON or XML whatever the type says, and curl sends a form's by default.
+		if bytes.HasPrefix(b, []byte("\xac\xed\x00\x05")) {
+			f.tx.Variables().TX().Set(javaObjectVariable, []string{"1"})
+		}
 		b = payload.InUTF8(b)
 		doc, whole := sniffJSON(b)
 		if !whole && payload.BeginsJSON(b) {
@@ -194,8 +197,9 @@ func feedForm(tx transaction, b string) {
 
 // The variables in TX by which the connector tells rules of ours what it has found.
 const (
-	bodyCutVariable = "gatehouse_body_cut"
-	docTypeVariable = "gatehouse_xml_dtd"
+	bodyCutVariable    = "gatehouse_body_cut"
+	docTypeVariable    = "gatehouse_xml_dtd"
+	javaObjectVariable = "gatehouse_java_object"
 )
 
 // xml reads a document, unless it has more values, or is nested more deeply, than is inspected.

@@ -342,6 +342,11 @@ func shapeOfXML(b []byte, values, depth int) (s shape) {
 			}
 		case xml.EndElement:
 			level--
+		case xml.ProcInst:
+			// Whoever writes the document to a file may have one that runs (<?php); whoever reads it may obey.
+			if t.Target != "xml" {
+				s.texts = append(s.texts, strings.TrimPrefix("<?"+t.Target+" ", "<?xml-stylesheet ")+string(t.Inst))
+			}
 		case xml.CharData:
 			if text := strings.TrimSpace(string(t)); text != "" {
 				s.texts = append(s.texts, text)

@@ -37,6 +37,7 @@ type part struct {
 	charset   string
 	language  string
 	content   []byte
+	asides    []string // what else its head says: values that no browser sends and some application may read
 }
 
 // parseMultipart reads body, which was cut at the body limit if cut, up to so many parts. It never fails: what is wrong is
@@ -138,8 +139,12 @@ func (f *form) readPart(b []byte, cut bool) part {
 			f.duplicate = true
 		}
 		seen[name] = true
-		if name == "Content-Disposition" {
+		switch name {
+		case "Content-Disposition":
 			f.readDisposition(&p, value)
+		case "Content-Type", "Content-Transfer-Encoding", "Content-Length", "Content-Id": // the set reads the first two
+		default:
+			p.asides = append(p.asides, value)
 		}
 	}
 	return p
@@ -174,6 +179,8 @@ func (f *form) readDisposition(p *part, value string) {
 			// them together.
 			f.problem = "file name in pieces"
 			p.addFilename(q.value)
+		default:
+			p.asides = append(p.asides, q.value)
 		}
 	}
 }
@@ -258,6 +265,9 @@ func (f *form) feed(tx transaction) {
 			// RFC 7578 section 4.2 forbids filename* here. Where it stands alone, PHP sees a field and
 			// others see a file.
 			tx.AddPostRequestArgument(p.name, withoutImage(string(p.content)))
+		}
+		for _, value := range p.asides {
+			tx.AddPostRequestArgument(p.name, value)
 		}
 		if len(p.filenames) == 0 {
 			continue

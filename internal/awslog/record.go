@@ -306,7 +306,7 @@ func LabelOf(rule int) string { return "gatehouse:waf:" + groupOf(rule) + ":" + 
 func ownGroups() map[int]string {
 	return map[int]string{
 		1901: "core", 1902: "core", 1903: "known-bad-inputs", 1904: "admin-protection", 1905: "wordpress",
-		1906: "size-restrictions", 1907: "posix", 1908: "php",
+		1906: "size-restrictions", 1907: "posix", 1908: "php", 1909: "windows",
 	}
 }
 
@@ -322,7 +322,7 @@ func groupOf(rule int) string {
 	case 942:
 		return "sqli"
 	case 190:
-		if rule == 190110 {
+		if rule == 190110 || rule == 190111 {
 			return "sqli"
 		}
 		return ownGroups()[rule/100]

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -148,6 +149,7 @@ func (p *process) start(ctx context.Context) (err error) {
 	bound := ls.addresses()
 	bound.LocalRoot = p.certs.LocalRoot()
 	p.observer.ready(first.generation.ID(), bound)
+	p.background.Go(debug.FreeOSMemory) // what assembling left behind
 	if p.opts.ready != nil {
 		p.opts.ready(bound)
 	}

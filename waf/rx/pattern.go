@@ -254,8 +254,10 @@ func (p *Pattern) Keep() {
 		return // there would be too little room for the others
 	}
 	p.kept = p.cache.clone()
-	p.kept.rows = make([]atomic.Uint32, len(p.cache.states)*int(p.stride))
-	copy(p.kept.rows, p.table.Load().rows[p.stride:])
+	// One copy serves until an entry is added: an idle front door needs no other, and no room for more states.
+	t := p.grow(p.table.Load(), len(p.cache.states))
+	p.kept.rows = t.rows
+	p.table.Store(t)
 }
 
 // States is how many states there are.

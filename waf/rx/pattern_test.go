@@ -74,11 +74,20 @@ func TestKeptStatesAnswerAlike(t *testing.T) {
 			p.Match(randomInput(r, 6), nil)
 		}
 		p.Keep()
+		var kept []uint32
+		for i := range p.kept.rows {
+			kept = append(kept, p.kept.rows[i].Load())
+		}
 		p.max = p.States() + 2
 		for range 2000 {
 			s := randomInput(r, 12)
 			if got, want := p.Match(s, nil), re.MatchString(s); got != want {
 				t.Fatalf("%q in %q: got %v, want %v", expr, s, got, want)
+			}
+		}
+		for i, entry := range kept {
+			if got := p.kept.rows[i].Load(); got != entry {
+				t.Fatalf("%q: entry %d of what is kept: got %d, want %d as before", expr, i, got, entry)
 			}
 		}
 	}

@@ -28,7 +28,7 @@ type cache struct {
 	start  uint32
 	states []state
 	index  map[string]uint32 // state to row
-	rows   []atomic.Uint32   // of what is kept
+	rows   []atomic.Uint32   // of what is kept; nobody stores into them
 	insts  int               // of the states' sets, less those of what is kept
 }
 
@@ -70,7 +70,7 @@ func (p *Pattern) reset() {
 		states := max(len(p.cache.states), 2*len(p.kept.states)) // as many as there were
 		p.cache = p.kept.clone()
 		t := p.grow(nil, states)
-		copy(t.rows[p.stride:], p.kept.rows)
+		copy(t.rows, p.kept.rows)
 		p.table.Store(t)
 		return
 	}
@@ -208,6 +208,10 @@ func (p *Pattern) step(t *table, from, class uint32, m *Meter) (*table, uint32) 
 		m.left -= p.work
 	}
 	t = p.table.Load()
+	if p.kept != nil && &t.rows[0] == &p.kept.rows[0] {
+		t = p.grow(t, len(p.cache.states))
+		p.table.Store(t)
+	}
 	t.rows[from+class].Store(row)
 	return t, row
 }

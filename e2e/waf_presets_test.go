@@ -113,7 +113,7 @@ func TestPresets(t *testing.T) {
 	}
 
 	file := writeFile(t, "gatehouse.yaml", strings.Replace(s.text, "presets: [graphql]", "presets: [grafql]", 1))
-	if got := runToEnd(t, "", nil, "check", "-c", file); got.code == 0 || !strings.Contains(got.stderr, `routes[0].waf.presets[0]: unknown preset "grafql" (want any of graphql, json-api, uploads, wordpress)`) {
+	if got := runToEnd(t, "", nil, "check", "-c", file); got.code == 0 || !strings.Contains(got.stderr, `routes[0].waf.presets[0]: unknown preset "grafql": did you mean "graphql"? (want any of graphql, json-api, uploads, wordpress)`) {
 		t.Errorf("check: got %+v", got)
 	}
 }

@@ -46,6 +46,7 @@ routes:
 			{"GET", "/app.js", 200, "let a", ""},
 			{"HEAD", "/app.js", 200, "", ""},
 			{"GET", "/orders/17", 200, "<h1>app</h1>", ""},
+			{"GET", "/orders/by-script", 404, "request_id", ""},
 			{"GET", "/.hidden/a.txt", 404, "request_id", ""},
 			{"GET", "/..%2fsecret", 400, "request_id", ""},
 			{"POST", "/app.js", 405, "request_id", ""},

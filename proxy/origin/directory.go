@@ -14,10 +14,12 @@ import (
 	"syscall"
 )
 
-// Options are the surroundings of a handler. Deny is required.
+// Options are the surroundings of a handler. Deny is required, and Navigates for a Directory.
 type Options struct {
 	// Deny answers a request with the status and sentence of an error.
 	Deny func(w http.ResponseWriter, r *http.Request, err error)
+	// Navigates reports whether a person will see the answer.
+	Navigates func(*http.Request) bool
 	// StripPrefix is a path prefix that is taken off on a segment boundary.
 	StripPrefix string
 }
@@ -40,7 +42,7 @@ func NewDirectory(cfg Config) (*Directory, error) {
 // Handler returns what answers the requests of a route. Their URL.Path is taken as it is: decoded, and in one spelling.
 func (d *Directory) Handler(opts Options) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := d.serve(w, r, opts.StripPrefix); err != nil {
+		if err := d.serve(w, r, opts); err != nil {
 			opts.Deny(w, r, err)
 		}
 	})
@@ -68,7 +70,7 @@ func notFound(reason string) *refusal {
 	return &refusal{http.StatusNotFound, reason, "There is nothing at this address."}
 }
 
-func (d *Directory) serve(w http.ResponseWriter, r *http.Request, strip string) error {
+func (d *Directory) serve(w http.ResponseWriter, r *http.Request, opts Options) error {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return &refusal{http.StatusMethodNotAllowed, "files are read with GET and HEAD", "This method is not allowed here."}
 	}
@@ -77,7 +79,7 @@ func (d *Directory) serve(w http.ResponseWriter, r *http.Request, strip string) 
 		return &refusal{http.StatusServiceUnavailable, "the directory cannot be opened", ""}
 	}
 	defer root.Close()
-	asked, ok := below(r.URL.Path, strip)
+	asked, ok := below(r.URL.Path, opts.StripPrefix)
 	if !ok {
 		return notFound("path is not below strip_prefix")
 	}
@@ -86,7 +88,7 @@ func (d *Directory) serve(w http.ResponseWriter, r *http.Request, strip string) 
 		return seeDirectory(w, r)
 	}
 	if err != nil {
-		return d.instead(w, r, root, asked, err)
+		return d.instead(w, r, root, asked, opts.Navigates, err)
 	}
 	defer f.Close()
 	return d.send(w, r, root, f, http.StatusOK)
@@ -189,7 +191,7 @@ func seeDirectory(w http.ResponseWriter, r *http.Request) error {
 }
 
 // instead answers a request for what is no file.
-func (d *Directory) instead(w http.ResponseWriter, r *http.Request, root *os.Root, asked string, err error) error {
+func (d *Directory) instead(w http.ResponseWriter, r *http.Request, root *os.Root, asked string, navigates func(*http.Request) bool, err error) error {
 	name, status := d.cfg.NotFound, http.StatusNotFound
 	if d.cfg.Fallback != "" && navigates(r) && !strings.Contains(path.Base(asked), ".") {
 		name, status = d.cfg.Fallback, http.StatusOK
@@ -215,14 +217,6 @@ func reasonOf(err error) string {
 		return at.Err.Error()
 	}
 	return "no such file"
-}
-
-// navigates reports whether a browser asks for a page.
-func navigates(r *http.Request) bool {
-	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
-		return mode == "navigate"
-	}
-	return strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // send answers with a file, or with the compressed one beside it.

@@ -54,7 +54,7 @@ func site(t *testing.T, files map[string]string) string {
 func serve(t *testing.T, cfg Config, opts Options) *httptest.Server {
 	t.Helper()
 	cfg.Validate(func(field, msg string) { t.Fatalf("%s: %s", field, msg) })
-	opts.Deny = deny
+	opts.Deny, opts.Navigates = deny, func(r *http.Request) bool { return r.Header.Get("Accept") == "text/html" }
 	d, err := NewDirectory(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -253,8 +253,6 @@ func TestFallback(t *testing.T) {
 		text        string
 	}{
 		{"/orders/17", "Accept: text/html", 200, "app"},
-		{"/orders/17", "Sec-Fetch-Mode: navigate", 200, "app"},
-		{"/orders/17", "Sec-Fetch-Mode: cors", 404, "no such page"},
 		{"/orders/17", "Accept: application/json", 404, "no such page"},
 		{"/app.9c1d.js", "Accept: text/html", 404, "no such page"},
 		{"/.env", "Accept: text/html", 404, "no such page"},

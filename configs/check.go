@@ -400,8 +400,6 @@ func (c *Config) checkWAF(d *decoder) {
 		}
 		if own != "" { // all that is wrong there has one place in this file
 			waf.CheckRules(own, func(field, msg string) { d.faultAlways(join(paths[i], field), msg) })
-		}
-		if own != "" {
 			d.section(paths[i], section)
 		} else {
 			d.section(paths[i], inheriting{section})

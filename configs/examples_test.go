@@ -31,8 +31,8 @@ func exampleOptions() LoadOptions {
 func TestExamplesLoad(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("examples/*.yaml")
-	if err != nil || len(files) < 9 {
-		t.Fatalf("got %d examples, want 9: %v", len(files), err)
+	if err != nil || len(files) < 10 {
+		t.Fatalf("got %d examples, want 10: %v", len(files), err)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {

@@ -53,6 +53,9 @@ func lintSections(c *Config, d *decoder, say func(path, format string, args ...a
 		}
 		say(p.path+".oidc.issuer", "is a Cognito user pool, which signs out and makes access tokens in ways of its own: use login.cognito")
 	}
+	if c.WAF.Body == waf.BodyHeaders {
+		say("waf.body", "no body is inspected on any route that does not say otherwise: say it on the routes that take uploads")
+	}
 	if c.TLS.ACME != nil && c.Listen.HTTP == "" && !strings.HasSuffix(c.Listen.HTTPS, ":443") {
 		say("tls.acme", "the authority must reach port 80 or 443 of this host: listen.http is not opened and listen.https is not on 443")
 	}
@@ -136,9 +139,6 @@ func adminWords() []string {
 
 func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args ...any)) {
 	r := c.Routes[i]
-	if i == 0 && c.WAF.Body == waf.BodyHeaders {
-		say("waf.body", "no body is inspected on any route that does not say otherwise: say it on the routes that take uploads")
-	}
 	if r.WAF.Mode != "off" && r.WAF.Body != waf.BodyHeaders && r.WAF.Oversize == awsOversize {
 		field := "waf.oversize"
 		if own := fmt.Sprintf("routes[%d].waf.oversize", i); d.src.has(own) {

@@ -7,8 +7,8 @@ import (
 	"gatehouse/waf"
 )
 
-// inspectFor returns the WAF guard of a route that takes people of these providers. Where exclusions are for some people only, each request goes to the engine
-// that whoever sends it is inspected by.
+// inspectFor returns the WAF guard of a route that takes people of these providers. Where exclusions are for some
+// people only, each request goes to the engine that whoever sends it is inspected by.
 func (a *assembler) inspectFor(cfg waf.Config, providers []string) ([]func(http.Handler) http.Handler, error) {
 	variants := cfg.Variants()
 	guards := make([]func(http.Handler) http.Handler, len(variants.Configs))

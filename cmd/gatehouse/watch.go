@@ -42,8 +42,8 @@ func watch(files []string, obs *observer) *watcher {
 	return w
 }
 
-// with makes files, and what is in directories (with a slash at the end), the ones that are watched beside those that always are, and says whether there are new
-// ones among them: what was read of those before may be out of date.
+// with makes files, and what is in directories (with a slash at the end), the ones that are watched beside those
+// that always are, and says whether there are new ones among them: what was read of those before may be out of date.
 func (w *watcher) with(files []string) (added bool) {
 	if w.fs == nil {
 		return false

@@ -83,7 +83,7 @@ func decision(rec *tuning.Record) string {
 	case tuning.ByTable:
 		return "No route takes it."
 	case tuning.ByLimit:
-		if rec.Limit != nil && strings.Contains(rec.Limit.Verdict, "challenge") {
+		if rec.Limit != nil && rec.Limit.Verdict == "challenge" {
 			return fmt.Sprintf("The limit %q asked the client for a proof of work (limits, and limit on the route).", plain(rec.Limit.Name))
 		}
 		if rec.Limit != nil {

@@ -1,13 +1,13 @@
 package acl
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -105,7 +105,7 @@ func New(top Config, route RouteConfig, res Resources, opts Options) (*ACL, erro
 
 func compile(top Config, route RouteConfig, res Resources, report func(field, msg string)) *ACL {
 	c := newCompiler(top, res, report)
-	a := &ACL{mode: or(route.Mode, top.Mode, ModeBlock), block: or(route.Default, top.Default) == DefaultBlock, geo: res.Geo}
+	a := &ACL{mode: cmp.Or(route.Mode, top.Mode, ModeBlock), block: cmp.Or(route.Default, top.Default) == DefaultBlock, geo: res.Geo}
 	a.rules = append(c.rules("rules", top.Rules), c.rules("route.rules", route.Rules)...)
 	slices.SortStableFunc(a.rules, func(x, y rule) int { return x.priority - y.priority })
 	seen := ""
@@ -129,31 +129,12 @@ func compile(top Config, route RouteConfig, res Resources, report func(field, ms
 	return a
 }
 
-func or(texts ...string) string {
-	for _, s := range texts {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
-}
-
 func parseBodyLimit(s string) (int, error) {
-	digits := strings.TrimRight(s, "KMiB")
-	n, err := strconv.Atoi(digits)
-	switch unit := s[len(digits):]; {
-	case err != nil:
-	case unit == "KiB":
-		n <<= 10
-	case unit == "MiB" && n <= maxBodyLimit>>20:
-		n <<= 20
-	case unit != "" && unit != "B":
-		err = errors.New("unknown unit")
-	}
-	if err != nil || n < minBodyLimit || n > maxBodyLimit {
+	n, ok := parseBytes(s)
+	if !ok || n < minBodyLimit || n > maxBodyLimit {
 		return defaultBodyLimit, fmt.Errorf("want a size from 1KiB to 1MiB, got %q", s)
 	}
-	return n, nil
+	return int(n), nil
 }
 
 // A Decision is what became of one request, as far as rules have a part in it.

@@ -647,7 +647,16 @@ func parseSize(s string) (sizeTest, error) {
 	if op == "==" {
 		op = "="
 	}
-	n, unit := strings.TrimSpace(number), int64(1)
+	bytes, ok := parseBytes(number)
+	if !ok || !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">="}, op) {
+		return sizeTest{"=", -1}, fmt.Errorf(`want a comparison with a number of bytes such as ">8KiB", "<=100" or "!=0", got %q`, s)
+	}
+	return sizeTest{op, bytes}, nil
+}
+
+// parseBytes reads a number of bytes, with or without a unit.
+func parseBytes(s string) (bytes int64, ok bool) {
+	n, unit := strings.TrimSpace(s), int64(1)
 	for _, u := range []struct {
 		name  string
 		bytes int64
@@ -657,9 +666,9 @@ func parseSize(s string) (sizeTest, error) {
 			break
 		}
 	}
-	bytes, err := strconv.ParseInt(n, 10, 64)
-	if err != nil || bytes < 0 || bytes > 1<<31 || !slices.Contains([]string{"=", "!=", "<", "<=", ">", ">="}, op) {
-		return sizeTest{"=", -1}, fmt.Errorf(`want a comparison with a number of bytes such as ">8KiB", "<=100" or "!=0", got %q`, s)
+	count, err := strconv.ParseInt(n, 10, 64)
+	if err != nil || count < 0 || count > 1<<31 {
+		return 0, false
 	}
-	return sizeTest{op, bytes * unit}, nil
+	return count * unit, true
 }

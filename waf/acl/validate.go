@@ -1,6 +1,7 @@
 package acl
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -89,7 +90,7 @@ func Lint(top Config, route RouteConfig, res Resources, say func(field, msg stri
 		o.labels = append(o.labels, r.labels...)
 		o.inspected = o.inspected || r.action == ActionInspect
 	}
-	if ender == "" && or(route.Default, top.Default) == DefaultBlock {
+	if ender == "" && cmp.Or(route.Default, top.Default) == DefaultBlock {
 		inspects := slices.ContainsFunc(all, func(r placed) bool { return r.action == ActionInspect })
 		if !inspects {
 			say("default", "blocks what no rule allows, and what a rule allows the rule groups do not inspect: a rule with action inspect before the others has them inspect it")

@@ -181,3 +181,15 @@ func FuzzJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestBodyLimits(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"1024": 1 << 10, "2048B": 2 << 10, "8KiB": 8 << 10, "1MiB": 1 << 20,
+		"1023": 0, "1025KiB": 0, "2MiB": 0, "64KB": 0, "KiB": 0, "-8KiB": 0, "18014398509482048KiB": 0, // as many bytes as 64 bits have, and 64KiB
+	} {
+		if n, err := parseBodyLimit(text); (err == nil) != (want > 0) || err == nil && n != want {
+			t.Errorf("%s: got %d, %v, want %d", text, n, err, want)
+		}
+	}
+}

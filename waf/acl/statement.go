@@ -229,18 +229,24 @@ func (s *jsonIs) holds(v *view) bool {
 	return false
 }
 
-// labelIs is about a label: whole, or its end behind a colon.
+// labelIs is about a label.
 type labelIs struct{ keys []string }
 
 func (s labelIs) holds(v *view) bool {
 	for _, label := range v.labels {
 		for _, key := range s.keys {
-			if before, ok := strings.CutSuffix(label, key); ok && (before == "" || strings.HasSuffix(before, ":")) {
+			if endsLabel(label, key) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// endsLabel reports whether key is a label, or its end behind a colon.
+func endsLabel(label, key string) bool {
+	before, ok := strings.CutSuffix(label, key)
+	return ok && (before == "" || strings.HasSuffix(before, ":"))
 }
 
 // namespaceIs is about what stands before the last part of a label: its beginning, or some of it.
@@ -249,12 +255,17 @@ type namespaceIs struct{ keys []string } // each with a colon at its end
 func (s namespaceIs) holds(v *view) bool {
 	for _, label := range v.labels {
 		for _, key := range s.keys {
-			if strings.HasPrefix(label, key) || strings.Contains(label, ":"+key) {
+			if inNamespace(label, key) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// inNamespace reports whether key, with a colon at its end, is the beginning of a label, or of what stands behind a colon in it.
+func inNamespace(label, key string) bool {
+	return strings.HasPrefix(label, key) || strings.Contains(label, ":"+key)
 }
 
 // A source gives the addresses that a statement is about.
@@ -308,6 +319,25 @@ func parseForwarded(s string) (netip.Addr, bool) {
 	return addr.Unmap().WithZone(""), true
 }
 
+// first is the address that countries and systems are those of.
+func (s *source) first(v *view) (addr netip.Addr, ok bool) {
+	var buf [1]netip.Addr
+	addresses := s.addresses(v, buf[:0])
+	if len(addresses) == 0 {
+		return netip.Addr{}, false
+	}
+	return addresses[0], true
+}
+
+// label puts a label about that address on the request, as AWS WAF has them.
+func (s *source) label(v *view, what, value string) {
+	if s.header == "" {
+		v.addLabel("awswaf:clientip:" + what + value)
+		return
+	}
+	v.addLabel("awswaf:forwardedip:" + what + value)
+}
+
 type addressIn struct {
 	source
 	sets []*ipset.Set
@@ -335,19 +365,14 @@ type countryIn struct {
 }
 
 func (s *countryIn) holds(v *view) bool {
-	var buf [1]netip.Addr
-	addresses := s.addresses(v, buf[:0])
-	if len(addresses) == 0 {
+	addr, ok := s.first(v)
+	if !ok {
 		return s.invalid
 	}
-	place := v.where(addresses[0])
-	namespace := "awswaf:clientip:geo:"
-	if s.header != "" {
-		namespace = "awswaf:forwardedip:geo:"
-	}
-	v.addLabel(namespace + "country:" + place.Country)
+	place := v.where(addr)
+	s.label(v, "geo:country:", place.Country)
 	if place.Region != "" {
-		v.addLabel(namespace + "region:" + place.Region)
+		s.label(v, "geo:region:", place.Region)
 	}
 	return slices.Contains(s.codes, place.Country)
 }
@@ -358,18 +383,14 @@ type systemIn struct {
 }
 
 func (s *systemIn) holds(v *view) bool {
-	var buf [1]netip.Addr
-	addresses := s.addresses(v, buf[:0])
-	if len(addresses) == 0 {
+	addr, ok := s.first(v)
+	if !ok {
 		return s.invalid
 	}
-	number := v.systemOf(addresses[0])
-	namespace := "awswaf:clientip:asn:"
-	if s.header != "" {
-		namespace = "awswaf:forwardedip:asn:"
+	number := v.systemOf(addr)
+	if number == 0 {
+		return false
 	}
-	if number != 0 {
-		v.addLabel(namespace + strconv.FormatUint(uint64(number), 10))
-	}
-	return number != 0 && slices.Contains(s.numbers, number)
+	s.label(v, "asn:", strconv.FormatUint(uint64(number), 10))
+	return slices.Contains(s.numbers, number)
 }

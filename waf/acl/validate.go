@@ -122,9 +122,9 @@ func (o outlook) never(s statement) (is bool, why string) {
 		}
 		return true, why
 	case labelIs:
-		return o.noneOf(s.keys, func(label, key string) bool { return label == key || strings.HasSuffix(label, ":"+key) })
+		return o.noneOf(s.keys, endsLabel)
 	case namespaceIs:
-		return o.noneOf(s.keys, func(label, key string) bool { return strings.HasPrefix(label, key) || strings.Contains(label, ":"+key) })
+		return o.noneOf(s.keys, inNamespace)
 	case methodIs:
 		return impossible(s.match) || lowerMethod(s.match), ""
 	case pathIs:

@@ -52,7 +52,8 @@ func fold16(digits string) byte {
 
 // base64Decode decodes Base64 of the standard alphabet, with padding or without it. What is no Base64 stays.
 func base64Decode(s string) string {
-	if b, err := base64.RawStdEncoding.Strict().DecodeString(strings.TrimRight(s, "=")); err == nil && len(s)-len(strings.TrimRight(s, "=")) <= 2 {
+	text := strings.TrimRight(s, "=")
+	if b, err := base64.RawStdEncoding.Strict().DecodeString(text); err == nil && len(s)-len(text) <= 2 {
 		return string(b)
 	}
 	return s
@@ -122,37 +123,42 @@ func simpleEscape(c byte) (byte, bool) {
 	return "\a\b\f\n\r\t\v"[i], true
 }
 
-// escapeSeqDecode decodes the escapes of ANSI C. What is no such escape stays as it is.
-func escapeSeqDecode(s string) string {
+// unescape replaces what begins with a backslash and is an escape: of that, escape gives the byte that it stands for, and its length.
+// Length 0 is no escape, of which the backslash stays.
+func unescape(s string, escape func(s string) (c byte, n int)) string {
 	if strings.IndexByte(s, '\\') < 0 {
 		return s
 	}
 	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			out = append(out, s[i])
-			continue
+	for i := 0; i < len(s); {
+		c, n := s[i], 1
+		if c == '\\' && i+1 < len(s) {
+			if of, length := escape(s[i:]); length > 0 {
+				c, n = of, length
+			}
 		}
-		c := s[i+1]
-		switch plain, ok := simpleEscape(c); {
-		case ok:
-			out = append(out, plain)
-			i++
-		case strings.IndexByte(`\?'"`, c) >= 0:
-			out = append(out, c)
-			i++
-		case hexAt(s, i, `\x`, 2):
-			out = append(out, unhex(s[i+2])<<4|unhex(s[i+3]))
-			i += 3
-		case isOctal(c):
-			n, value := octal(s[i+1:])
-			out = append(out, value)
-			i += n
-		default:
-			out = append(out, '\\')
-		}
+		out = append(out, c)
+		i += n
 	}
 	return string(out)
+}
+
+// escapeSeqDecode decodes the escapes of ANSI C. What is no such escape stays as it is.
+func escapeSeqDecode(s string) string {
+	return unescape(s, func(s string) (c byte, n int) {
+		switch plain, ok := simpleEscape(s[1]); {
+		case ok:
+			return plain, 2
+		case strings.IndexByte(`\?'"`, s[1]) >= 0:
+			return s[1], 2
+		case hexAt(s, 0, `\x`, 2):
+			return unhex(s[2])<<4 | unhex(s[3]), 4
+		case isOctal(s[1]):
+			n, value := octal(s[1:])
+			return value, 1 + n
+		}
+		return 0, 0
+	})
 }
 
 func isOctal(c byte) bool { return c >= '0' && c <= '7' }
@@ -175,39 +181,23 @@ func jsDecode(s string) string { return decodeJS(s, false) }
 func jsDecodeExt(s string) string { return decodeJS(s, true) }
 
 func decodeJS(s string, careful bool) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '\\' || i+1 == len(s) {
-			out = append(out, s[i])
-			continue
-		}
-		c := s[i+1]
-		plain, simple := simpleEscape(c)
+	return unescape(s, func(s string) (c byte, n int) {
+		plain, simple := simpleEscape(s[1])
 		switch {
-		case hexAt(s, i, `\u`, 4):
-			out = append(out, fold16(s[i+2:i+6]))
-			i += 5
-		case hexAt(s, i, `\x`, 2):
-			out = append(out, unhex(s[i+2])<<4|unhex(s[i+3]))
-			i += 3
-		case isOctal(c):
-			n, value := octal(s[i+1:])
-			out = append(out, value)
-			i += n
+		case hexAt(s, 0, `\u`, 4):
+			return fold16(s[2:6]), 6
+		case hexAt(s, 0, `\x`, 2):
+			return unhex(s[2])<<4 | unhex(s[3]), 4
+		case isOctal(s[1]):
+			n, value := octal(s[1:])
+			return value, 1 + n
 		case !careful && simple:
-			out = append(out, plain)
-			i++
-		case !careful || strings.IndexByte(`\/'"`, c) >= 0:
-			out = append(out, c)
-			i++
-		default:
-			out = append(out, '\\')
+			return plain, 2
+		case !careful || strings.IndexByte(`\/'"`, s[1]) >= 0:
+			return s[1], 2
 		}
-	}
-	return string(out)
+		return 0, 0
+	})
 }
 
 // utf8ToUnicode writes characters beyond ASCII as %uHHHH, those beyond U+FFFF with as many digits as they need. What is

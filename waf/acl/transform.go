@@ -37,7 +37,7 @@ func transformTable() []struct {
 		{"js_decode_ext", jsDecodeExt},
 		{"lowercase", lowercase},
 		{"md5", func(s string) string { sum := md5.Sum([]byte(s)); return string(sum[:]) }},
-		{"normalize_path", func(s string) string { return normalizePath(s) }},
+		{"normalize_path", normalizePath},
 		{"normalize_path_win", func(s string) string { return normalizePath(strings.ReplaceAll(s, `\`, "/")) }},
 		{"remove_comments_char", removeCommentsChar},
 		{"remove_nulls", func(s string) string { return strings.ReplaceAll(s, "\x00", "") }},
@@ -50,7 +50,7 @@ func transformTable() []struct {
 		{"trim_left", func(s string) string { return strings.TrimLeftFunc(s, isBlankRune) }},
 		{"trim_right", func(s string) string { return strings.TrimRightFunc(s, isBlankRune) }},
 		{"uppercase", uppercase},
-		{"url_decode", func(s string) string { return percentDecode(s, false) }},
+		{"url_decode", decodeURL},
 		{"url_decode_uni", func(s string) string { return percentDecode(s, true) }},
 		{"utf8_to_unicode", utf8ToUnicode},
 	}
@@ -91,9 +91,7 @@ func lowercase(s string) string {
 func lowered(s string) string {
 	b := []byte(s)
 	for i, c := range b {
-		if c >= 'A' && c <= 'Z' {
-			b[i] = c + 'a' - 'A'
-		}
+		b[i] = lowerByte(c)
 	}
 	return string(b)
 }

@@ -638,6 +638,21 @@ func TestExpressionsAreBounded(t *testing.T) {
 	}
 }
 
+// What refuses a request stays so whatever else its rules look at.
+func TestARefusalOutlivesTheBody(t *testing.T) {
+	t.Parallel()
+	when := &Statement{Any: []*Statement{{Not: &Statement{Path: &Match{Regex: Texts{"x"}}}}, {Body: &Match{Contains: Texts{"attack"}}}}}
+	a := newACL(t, Config{Rules: []Rule{{Name: "r", When: when, Action: ActionBlock}}}, Options{
+		Begin: func(netip.Addr) error { return &Failure{Reason: "enough", Status: http.StatusTooManyRequests} },
+		End:   func(netip.Addr, int) {},
+	})
+	w := httptest.NewRecorder()
+	a.Around(nil)(http.NotFoundHandler()).ServeHTTP(w, request(t, "192.0.2.1", "POST /x\n\nhello"))
+	if w.Code != http.StatusTooManyRequests {
+		t.Errorf("got %d, want 429", w.Code)
+	}
+}
+
 // A client that waits for the word to send its body has had it when a rule has read that; else it is the upstream's to give.
 func TestExpectations(t *testing.T) {
 	t.Parallel()

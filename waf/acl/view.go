@@ -25,7 +25,7 @@ type view struct {
 
 	body   *body // nil until a rule asks for it
 	text   string
-	failed error // why the body cannot be read
+	failed error // why the request cannot be judged
 
 	place  ipset.Place // of the client; zero until a rule asks for it
 	system uint32
@@ -143,7 +143,9 @@ func (v *view) addLabel(label string) {
 func (v *view) readBody() (text string, more bool) {
 	if v.body == nil {
 		v.body = v.acl.readBody(v.req, v.client)
-		if v.failed = v.body.err; v.failed == nil {
+		if v.body.err != nil {
+			v.failed = v.body.err
+		} else {
 			v.text = string(v.body.buf[:min(len(v.body.buf), v.acl.bodyLimit)])
 		}
 	}

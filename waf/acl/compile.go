@@ -359,7 +359,7 @@ func (c *compiler) bodies(path string, s *Statement) (parts []statement) {
 		if len(compiled.transforms) == 0 {
 			b.sizes, compiled.sizes = compiled.sizes, nil
 		}
-		b.read = len(b.sizes) == 0 || len(compiled.texts)+len(compiled.regexps)+len(compiled.sizes) > 0 || compiled.sqli != noSQLi || compiled.xss
+		b.read = len(b.sizes) == 0 || len(compiled.texts)+len(compiled.regexps)+len(compiled.sizes) > 0 || compiled.sqli || compiled.xss
 		parts = append(parts, b)
 	}
 	if m := s.JSON; m != nil {
@@ -546,9 +546,9 @@ func (c *compiler) match(path string, m *Match, k kind) *match {
 	switch m.SQLi {
 	case "":
 	case "low":
-		out.sqli = lowSQLi
+		out.sqli = true
 	case "high":
-		out.sqli, out.like = highSQLi, c.compiled(path+".sqli", []string{likeSQL})
+		out.sqli, out.like = true, c.compiled(path+".sqli", []string{likeSQL})
 	default:
 		c.report(path+".sqli", fmt.Sprintf("want low or high, got %q", m.SQLi))
 	}

@@ -17,19 +17,11 @@ type match struct {
 	last       string // the name of the last of them
 	texts      []textTest
 	regexps    []*rx.Pattern // each of a list, of which one must match
-	sqli       sensitivity
-	like       *rx.Pattern // of what high sensitivity finds beside libinjection
+	sqli       bool
+	like       *rx.Pattern // what high sensitivity finds beside libinjection; nil with low
 	xss        bool
 	sizes      []sizeTest
 }
-
-type sensitivity byte
-
-const (
-	noSQLi sensitivity = iota
-	lowSQLi
-	highSQLi
-)
 
 // A textTest is true of values that one of the texts stands in, as constraint says.
 type textTest struct {
@@ -67,7 +59,7 @@ func (m *match) value(v *view, s string) bool {
 			return false
 		}
 	}
-	if m.sqli != noSQLi && !v.isSQLi(s, m.like) {
+	if m.sqli && !v.isSQLi(s, m.like) {
 		return false
 	}
 	return !m.xss || v.isXSS(s)

@@ -1,7 +1,9 @@
 package acl
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,8 +17,10 @@ func NewStripper(lists ...[]Rule) func(http.Header) {
 	named, spelled := map[string]bool{}, map[string]bool{}
 	for _, list := range lists {
 		for _, r := range list {
-			r.When.eachHeader(func(name string) {
-				named[foldName(name)], spelled[http.CanonicalHeaderKey(name)] = true, true
+			r.When.each(func(s *Statement) {
+				for _, name := range s.headers() {
+					named[foldName(name)], spelled[http.CanonicalHeaderKey(name)] = true, true
+				}
 			})
 		}
 	}
@@ -47,27 +51,27 @@ func foldName(name string) string {
 	}, strings.ToLower(name))
 }
 
-// eachHeader calls f with the name of each header that s is about.
-func (s *Statement) eachHeader(f func(name string)) {
-	if s == nil {
-		return
-	}
-	for name := range s.Header {
-		f(name)
-	}
+// headers are the names of headers that s is about by itself.
+func (s *Statement) headers() []string {
+	names := slices.Collect(maps.Keys(s.Header))
 	if s.Headers != nil {
-		for _, name := range s.Headers.Only {
-			f(name)
-		}
+		names = append(names, s.Headers.Only...)
 	}
 	for _, source := range []*Source{s.IP, s.Country, s.ASN} {
 		if source != nil && source.Header != "" {
-			f(source.Header)
+			names = append(names, source.Header)
 		}
 	}
-	for _, list := range [][]*Statement{s.All, s.Any, {s.Not}} {
-		for _, part := range list {
-			part.eachHeader(f)
-		}
+	return names
+}
+
+// each calls f with s and every statement in it.
+func (s *Statement) each(f func(*Statement)) {
+	if s == nil {
+		return
+	}
+	f(s)
+	for _, part := range slices.Concat(s.All, s.Any, []*Statement{s.Not}) {
+		part.each(f)
 	}
 }

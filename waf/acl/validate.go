@@ -215,11 +215,11 @@ func UsesTokens(list []Rule) bool {
 	about := func(labels Texts) bool {
 		return slices.ContainsFunc(labels, func(l string) bool { return strings.Contains(l+":", "token:") })
 	}
-	var asks func(s *Statement) bool
-	asks = func(s *Statement) bool {
-		return s != nil && (about(s.Label) || about(s.LabelNamespace) || slices.ContainsFunc(slices.Concat(s.All, s.Any, []*Statement{s.Not}), asks))
-	}
-	return slices.ContainsFunc(list, func(r Rule) bool { return r.Action == ActionChallenge || asks(r.When) })
+	return slices.ContainsFunc(list, func(r Rule) bool {
+		asks := r.Action == ActionChallenge
+		r.When.each(func(s *Statement) { asks = asks || about(s.Label) || about(s.LabelNamespace) })
+		return asks
+	})
 }
 
 // Names are what rules name, by the section of the file that has it.
@@ -228,7 +228,7 @@ type Names map[string][]string
 // Add adds what a list of rules names.
 func (n Names) Add(list []Rule) {
 	for _, r := range list {
-		n.statement(r.When)
+		r.When.each(n.statement)
 		if r.Respond != nil {
 			n["acl.answers"] = append(n["acl.answers"], r.Respond.Body)
 		}
@@ -236,9 +236,6 @@ func (n Names) Add(list []Rule) {
 }
 
 func (n Names) statement(s *Statement) {
-	if s == nil {
-		return
-	}
 	for _, m := range slices.Concat(
 		[]*Match{s.Method, s.Path, s.Query, s.Args, s.Headers, s.Cookies, s.Body, s.JSON},
 		slices.Collect(maps.Values(s.Arg)), slices.Collect(maps.Values(s.Header)), slices.Collect(maps.Values(s.Cookie)),
@@ -249,8 +246,5 @@ func (n Names) statement(s *Statement) {
 	}
 	if s.IP != nil {
 		n["ip_sets"] = append(n["ip_sets"], s.IP.In...)
-	}
-	for _, part := range slices.Concat(s.All, s.Any, []*Statement{s.Not}) {
-		n.statement(part)
 	}
 }

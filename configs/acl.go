@@ -59,7 +59,9 @@ func (d *decoder) texted(n *node, v reflect.Value, path, key string) {
 
 // resources are what rules can name, as far as the file says: the sets have nothing in them yet.
 func (c *Config) resources() acl.Resources {
-	res := acl.Resources{Addresses: map[string]*ipset.Set{}, Countries: c.Geo.Country != "", Systems: c.Geo.ASN != ""}
+	res := acl.Resources{
+		Addresses: map[string]*ipset.Set{}, Countries: c.Geo.Country != "", Systems: c.Geo.ASN != "", Patterns: &acl.Patterns{},
+	}
 	for name := range c.IPSets {
 		res.Addresses[name] = &ipset.Set{}
 	}
@@ -150,14 +152,7 @@ func (c *Config) lintACL(say func(path, format string, args ...any)) {
 // acceptedByACL is accepted for what rules are made of.
 func acceptedByACL(t reflect.Type, key string) []string {
 	switch reflect.Zero(t).Interface().(type) {
-	case acl.Config:
-		switch key {
-		case "mode":
-			return []string{acl.ModeBlock, acl.ModeCount, acl.ModeOff}
-		case "default":
-			return []string{acl.DefaultAllow, acl.DefaultBlock}
-		}
-	case acl.RouteConfig:
+	case acl.Config, acl.RouteConfig:
 		switch key {
 		case "mode":
 			return []string{acl.ModeBlock, acl.ModeCount, acl.ModeOff}

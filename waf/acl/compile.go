@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -43,7 +42,7 @@ type Resources struct {
 	Addresses          map[string]*ipset.Set
 	Geo                *ipset.Geo // may be nil while the configuration is checked
 	Countries, Systems bool       // there is a database for them
-	Patterns           *Patterns  // that the rules of all routes share; may be nil
+	Patterns           *Patterns  // that the rules of all routes share, so that each is compiled once; may be nil
 	// For Lint alone: labels that rules elsewhere may put, and whether one of them has the rule groups inspect.
 	Labels   []string
 	Inspects bool
@@ -631,7 +630,7 @@ func (c *compiler) pattern(path, p string) {
 		c.report(path, fmt.Sprintf("want at most %d bytes, got %d", maxPattern, len(p)))
 		return
 	}
-	if _, err := regexp.Compile(p); err != nil {
+	if err := c.resources.Patterns.check(p); err != nil {
 		msg := err.Error()
 		if e, ok := err.(*syntax.Error); ok && e.Code == syntax.ErrInvalidPerlOp { //nolint:errorlint // Compile returns it so
 			msg += " (look-around and the like are not in RE2, as they are not in AWS WAF)"

@@ -14,8 +14,25 @@ import (
 // Patterns are compiled regular expressions. Each keeps up to 28 MB of what requests have had it find out, so the rules at the top do
 // not have some for each route. The zero value is empty; it is safe for concurrent use.
 type Patterns struct {
-	mu    sync.Mutex
-	known map[string]*rx.Pattern
+	mu      sync.Mutex
+	known   map[string]*rx.Pattern
+	checked map[string]error // what is wrong with an expression, if anything is
+}
+
+// check says what is wrong with an expression.
+func (p *Patterns) check(expr string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err, known := p.checked[expr]
+	if known {
+		return err
+	}
+	_, err = regexp.Compile(expr)
+	if p.checked == nil {
+		p.checked = map[string]error{}
+	}
+	p.checked[expr] = err
+	return err
 }
 
 // union is what matches where one of the expressions does.
@@ -41,7 +58,7 @@ func (p *Patterns) union(exprs []string) (*rx.Pattern, error) {
 func (c *compiler) compiled(path string, patterns []string) *rx.Pattern {
 	var good []string
 	for _, p := range patterns {
-		if _, err := regexp.Compile(p); err == nil {
+		if c.resources.Patterns.check(p) == nil {
 			good = append(good, p)
 		}
 	}

@@ -138,7 +138,9 @@ func (t template) location(r *http.Request, strip string) (string, error) {
 	}
 	location := t.fill(map[string]string{"host": host, "port": port, "path": strings.TrimLeft(p, "/"), "query": r.URL.RawQuery})
 	location = strings.TrimSuffix(location, "?")
-	location = strings.Replace(location, "://"+host+":443/", "://"+host+"/", 1)
+	if rest, ok := strings.CutPrefix(location, "https://"+host+":443/"); ok {
+		location = "https://" + host + "/" + rest
+	}
 	if len(location) > maxLocation {
 		return "", &refusal{http.StatusInsufficientStorage, "the address is too long to be sent to", ""}
 	}
@@ -175,14 +177,15 @@ func (c RespondConfig) Validate(report func(field, msg string)) {
 func NewRespond(cfg RespondConfig) http.Handler {
 	status := cmp.Or(cfg.Status, http.StatusOK)
 	kind := cmp.Or(cfg.ContentType, "text/plain; charset=utf-8")
+	body, length := []byte(cfg.Body), strconv.Itoa(len(cfg.Body))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if status != http.StatusNoContent {
 			w.Header().Set("Content-Type", kind)
-			w.Header().Set("Content-Length", strconv.Itoa(len(cfg.Body)))
+			w.Header().Set("Content-Length", length)
 		}
 		w.WriteHeader(status)
-		if r.Method != http.MethodHead && cfg.Body != "" {
-			_, _ = w.Write([]byte(cfg.Body)) // the client has gone; there is nobody to tell
+		if r.Method != http.MethodHead && len(body) > 0 {
+			_, _ = w.Write(body) // the client has gone; there is nobody to tell
 		}
 	})
 }

@@ -21,6 +21,10 @@ func TestRedirect(t *testing.T) {
 		{"/new/#{path}", "/old", "example.com", "/old/a", "https://example.com/new/a"},
 		{"https://www.#{host}/#{path}", "", "example.com:8443", "/a", "https://www.example.com/a"},
 		{"https://example.com/?from=#{path}", "", "example.com", "/a", "https://example.com/?from=a"},
+		// The scheme's own port goes, and nothing else that looks like it.
+		{"https://#{host}:#{port}/#{path}", "", "example.com", "/a", "https://example.com/a"},
+		{"http://#{host}:#{port}/#{path}", "", "example.com", "/a", "http://example.com:443/a"},
+		{"https://www.example.com/#{path}", "", "example.com", "/to:https://example.com:443/a", "https://www.example.com/to:https://example.com:443/a"},
 		// What a client sends leads nowhere else.
 		{"/#{path}?q=#{query}", "", "example.com", "//evil.example/", "https://example.com/evil.example/?q="},
 		{"https://www.example.com/#{path}", "", "example.com", "/@evil.example", "https://www.example.com/@evil.example"},

@@ -235,24 +235,37 @@ func scoreOf(s types.RuleSeverity) int {
 	}
 }
 
-// target is the place in the words of the configuration, if an exclusion can name it.
+// targetFor is the place in the words of the configuration, if an exclusion of the rule can name it: one is about what the
+// rule's first directive reads.
+func (p place) targetFor(rule int) string {
+	name := p.target()
+	if name == "" {
+		return ""
+	}
+	what, err := parseTarget(name)
+	if r, known := knownRules()[rule]; err != nil || known && !r.reads(what) {
+		return ""
+	}
+	return name
+}
+
+// target is what would be the place's name in the configuration, "" if there is none.
 func (p place) target() string {
 	if strings.Contains(p.key, "*") {
 		return "" // an exclusion would take it for a pattern
 	}
-	target := ""
 	switch p.variable {
 	case variables.ArgsGet, variables.ArgsGetNames:
-		target = "query." + p.key
+		return "query." + p.key
 	case variables.ArgsPost, variables.ArgsPostNames:
-		target = "form." + p.key
 		if strings.HasPrefix(p.key, "json.") {
-			target = p.key
+			return p.key
 		}
+		return "form." + p.key
 	case variables.RequestHeaders, variables.RequestHeadersNames:
-		target = "header." + http.CanonicalHeaderKey(p.key)
+		return "header." + http.CanonicalHeaderKey(p.key)
 	case variables.RequestCookies, variables.RequestCookiesNames:
-		target = "cookie." + p.key
+		return "cookie." + p.key
 	case variables.RequestBody, variables.XML, variables.RequestXML:
 		return "body"
 	case variables.Files, variables.FilesNames, variables.MultipartPartHeaders, variables.MultipartFilename, variables.MultipartName:
@@ -264,21 +277,7 @@ func (p place) target() string {
 	case variables.RequestURI, variables.RequestURIRaw, variables.RequestLine:
 		return "uri"
 	}
-	if _, err := parseTarget(target); err != nil {
-		return ""
-	}
-	return target
-}
-
-// targetFor is the same for an exclusion of a rule: one is about what the rule's first directive reads.
-func (p place) targetFor(rule int) string {
-	name := p.target()
-	if r, ok := knownRules()[rule]; ok && name != "" {
-		if what, err := parseTarget(name); err != nil || !r.reads(what) {
-			return ""
-		}
-	}
-	return name
+	return ""
 }
 
 // TargetOf is a Match's Target by its RuleID, Variable and Key, for matches that were written down without it.

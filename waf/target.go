@@ -3,7 +3,6 @@ package waf
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,28 +16,43 @@ type target struct {
 	key       string // "" is everything; in slashes a regular expression of keys in lower case
 }
 
-// keyedTargets says which of the engine's variables one kind of target stands for, with a name behind a dot. A value
+// keyedTargets are the kinds of targets that have a name behind a dot.
+func keyedTargets() []string { return []string{"cookie", "form", "header", "json", "query"} }
+
+// keyedTarget says which of the engine's variables one kind of target stands for, with a name behind a dot. A value
 // and its name go together: the exclusion is about what has exactly that name.
-func keyedTargets() map[string][]string {
-	return map[string][]string{
-		"query":  {"ARGS_GET", "ARGS_GET_NAMES"},
-		"form":   {"ARGS_POST", "ARGS_POST_NAMES"},
-		"json":   {"ARGS_POST", "ARGS_POST_NAMES"},
-		"header": {"REQUEST_HEADERS", "REQUEST_HEADERS_NAMES"},
-		"cookie": {"REQUEST_COOKIES", "REQUEST_COOKIES_NAMES"},
+func keyedTarget(kind string) []string {
+	switch kind {
+	case "query":
+		return []string{"ARGS_GET", "ARGS_GET_NAMES"}
+	case "form", "json":
+		return []string{"ARGS_POST", "ARGS_POST_NAMES"}
+	case "header":
+		return []string{"REQUEST_HEADERS", "REQUEST_HEADERS_NAMES"}
+	case "cookie":
+		return []string{"REQUEST_COOKIES", "REQUEST_COOKIES_NAMES"}
 	}
+	return nil
 }
 
-// wholeTargets has those without a name.
-func wholeTargets() map[string][]string {
-	return map[string][]string{
-		"body": {"REQUEST_BODY", "ARGS_POST", "ARGS_POST_NAMES", "XML", "FILES", "FILES_NAMES", "MULTIPART_PART_HEADERS", "MULTIPART_FILENAME", "MULTIPART_NAME"},
-		// Some rules read the target of the request as a whole, with the query.
-		"uri":   {"REQUEST_URI", "REQUEST_URI_RAW", "REQUEST_LINE"},
-		"path":  {"REQUEST_FILENAME", "REQUEST_BASENAME"},
-		"query": {"ARGS_GET", "ARGS_GET_NAMES", "QUERY_STRING"},
-		"files": {"FILES", "FILES_NAMES", "FILES_SIZES", "FILES_COMBINED_SIZE", "MULTIPART_PART_HEADERS", "MULTIPART_FILENAME", "MULTIPART_NAME"},
+// wholeTargets are those without a name.
+func wholeTargets() []string { return []string{"body", "files", "path", "query", "uri"} }
+
+// wholeTarget says which of the engine's variables one of those stands for.
+func wholeTarget(name string) []string {
+	switch name {
+	case "body":
+		return []string{"REQUEST_BODY", "ARGS_POST", "ARGS_POST_NAMES", "XML", "FILES", "FILES_NAMES", "MULTIPART_PART_HEADERS", "MULTIPART_FILENAME", "MULTIPART_NAME"}
+	case "uri": // some rules read the target of the request as a whole, with the query
+		return []string{"REQUEST_URI", "REQUEST_URI_RAW", "REQUEST_LINE"}
+	case "path":
+		return []string{"REQUEST_FILENAME", "REQUEST_BASENAME"}
+	case "query":
+		return []string{"ARGS_GET", "ARGS_GET_NAMES", "QUERY_STRING"}
+	case "files":
+		return []string{"FILES", "FILES_NAMES", "FILES_SIZES", "FILES_COMBINED_SIZE", "MULTIPART_PART_HEADERS", "MULTIPART_FILENAME", "MULTIPART_NAME"}
 	}
+	return nil
 }
 
 const wantTarget = "want query.NAME, form.NAME, json.PATH, header.NAME, cookie.NAME, body, files, path, query or uri"
@@ -49,11 +63,11 @@ var targetName = regexp.MustCompile(`^[A-Za-z0-9_.$@~+:\[\]*-]{1,200}$`)
 
 // parseTarget reads an Exclusion's Target, which is not "".
 func parseTarget(s string) (target, error) {
-	if vars := wholeTargets()[s]; vars != nil {
+	if vars := wholeTarget(s); vars != nil {
 		return target{variables: vars}, nil
 	}
 	kind, name, ok := strings.Cut(s, ".")
-	vars := keyedTargets()[kind]
+	vars := keyedTarget(kind)
 	if !ok || vars == nil {
 		return target{}, fmt.Errorf("unknown target %q%s (%s)", s, meantTarget(s), wantTarget)
 	}
@@ -90,9 +104,9 @@ func meantTarget(s string) string {
 		kinds = []string{"cookie"}
 	}
 	for i, k := range kinds {
-		k = suggest.Nearest(k, slices.Sorted(maps.Keys(keyedTargets())))
+		k = suggest.Nearest(k, keyedTargets())
 		if k == "" {
-			return suggest.DidYouMean(s, slices.Sorted(maps.Keys(wholeTargets())))
+			return suggest.DidYouMean(s, wholeTargets())
 		}
 		kinds[i] = fmt.Sprintf("%q", k+"."+cmp.Or(name, "NAME"))
 	}
@@ -196,9 +210,9 @@ func (r crsRule) readable() []string {
 		if x.not {
 			continue
 		}
-		for _, kind := range []string{"query", "form", "json", "header", "cookie"} {
+		for _, kind := range keyedTargets() {
 			switch {
-			case !slices.Contains(keyedTargets()[kind], x.variable):
+			case !slices.Contains(keyedTarget(kind), x.variable):
 			case x.key == "" || strings.HasPrefix(x.key, "/"):
 				say(kind + ".NAME")
 			case kind == "json":
@@ -209,8 +223,8 @@ func (r crsRule) readable() []string {
 				say(kind + "." + x.key)
 			}
 		}
-		for _, name := range []string{"body", "uri", "path", "query", "files"} {
-			if slices.Contains(wholeTargets()[name], x.variable) {
+		for _, name := range wholeTargets() {
+			if slices.Contains(wholeTarget(name), x.variable) {
 				say(name)
 			}
 		}

@@ -93,7 +93,7 @@ type Groups []string
 // A GroupAction is what one group is told to do.
 type GroupAction struct{ Group, Action string }
 
-// split takes an entry apart.
+// splitGroup takes an entry apart.
 func splitGroup(entry string) (name, action string) {
 	name, action, ok := strings.Cut(entry, ":")
 	if !ok {
@@ -340,6 +340,7 @@ func (r idRange) any(known map[int]crsRule) bool {
 	}
 	return false
 }
+
 func (r idRange) size() int { return r.last - r.first }
 
 // parseIDs reads "942100" or "942100-942199".

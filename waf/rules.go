@@ -46,20 +46,10 @@ func fileNumber(name string) string {
 // directives splits a rule file into directives, one string each: comments gone, continued lines
 // joined.
 func directives(text string) []string {
-	var out []string
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		line = strings.TrimSpace(line)
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		if more, ok := strings.CutSuffix(line, `\`); ok {
-			b.WriteString(more)
-			continue
-		}
-		b.WriteString(line)
-		out = append(out, b.String())
-		b.Reset()
+	list, _ := numberedDirectives(text)
+	out := make([]string, len(list))
+	for i, d := range list {
+		out[i] = d.text
 	}
 	return out
 }

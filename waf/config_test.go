@@ -166,3 +166,23 @@ func TestDigestIsThatOfTheEngine(t *testing.T) {
 		t.Error("Digest reordered its receiver's list")
 	}
 }
+
+// Each list of groups more doubles the engines of a route.
+func TestExclusionsAreForFewListsOfGroups(t *testing.T) {
+	t.Parallel()
+	var c Config
+	for _, groups := range [][]string{{"a"}, {"b", "a"}, {"a", "b"}, {"c"}} { // two are one
+		c.Exclude = append(c.Exclude, Exclusion{Rule: 942100, For: &Whom{groups}})
+	}
+	if got := problems(c); len(got) > 0 || len(c.Variants().Configs) != 8 {
+		t.Errorf("three: got %v and %d engines, want none and 8", got, len(c.Variants().Configs))
+	}
+	c.Exclude = append(c.Exclude, Exclusion{Rule: 942100, For: &Whom{[]string{"d"}}})
+	want := []string{"exclude: is for 4 different lists of groups (want at most 3: name groups together, or make routes of their own)"}
+	if diff := cmp.Diff(problems(c), want); diff != "" {
+		t.Errorf("four: got (-) want (+)\n%s", diff)
+	}
+	if got := c.Variants().Configs; len(got) != 1 || len(got[0].Exclude) > 0 {
+		t.Errorf("four: got %+v, want nobody to have more than everybody", got)
+	}
+}

@@ -11,7 +11,7 @@ func TestAmendmentsAreMade(t *testing.T) {
 	t.Parallel()
 	rules := knownRules()
 	for id, a := range amendments {
-		if text := rules[id].text; strings.Contains(text, a.old) || a.now != "" && !strings.Contains(text, a.now) {
+		if text := rules[id].text; text == "" || strings.Contains(text, a.old) || a.now != "" && !strings.Contains(text, a.now) {
 			t.Errorf("rule %d: the text is not amended:\n%s", id, text)
 		}
 	}

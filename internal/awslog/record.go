@@ -207,8 +207,8 @@ func (rec *record) addRules(r *Request, terminating int) {
 			}
 			group.NonTerminatingMatchingRules = append(group.NonTerminatingMatchingRules, rule)
 		}
-		if !seen[id] && len(rec.Labels) < maxLabels && !slices.Contains(rec.Labels, label{LabelOf(m.Rule)}) {
-			rec.Labels = append(rec.Labels, label{LabelOf(m.Rule)})
+		if l := (label{LabelOf(m.Rule)}); !seen[id] && len(rec.Labels) < maxLabels && !slices.Contains(rec.Labels, l) {
+			rec.Labels = append(rec.Labels, l)
 		}
 		seen[id] = true
 	}

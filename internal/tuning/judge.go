@@ -83,7 +83,7 @@ func (rec *Record) judgeRequest(finds func(Match) bool, threshold int) Outcome {
 		if m.Counted {
 			continue
 		}
-		alone := waf.DecidesAlone(m.Rule) || m.Rule == rec.WAF.Cause
+		alone := rec.alone(m)
 		switch found := finds(m); {
 		case alone && found:
 			return Outcome{Verdict: Refuses, Low: rec.WAF.Score, High: rec.WAF.Score}
@@ -162,12 +162,15 @@ func (rec *Record) weight(x Exclusion, list []Exclusion) (sum int) {
 		if m.Counted || !x.Covers(m) || covered(m, list) {
 			continue
 		}
-		if sum += m.Score; waf.DecidesAlone(m.Rule) || m.Rule == rec.WAF.Cause {
+		if sum += m.Score; rec.alone(m) {
 			sum += maxScore
 		}
 	}
 	return sum
 }
+
+// alone reports whether the rule of m refuses by itself, or did so with rec.
+func (rec *Record) alone(m Match) bool { return waf.DecidesAlone(m.Rule) || m.Rule == rec.WAF.Cause }
 
 func covered(m Match, list []Exclusion) bool {
 	for _, x := range list {

@@ -139,8 +139,7 @@ func (p *Pool) rotation(now time.Time) rotation {
 	return r
 }
 
-// idlest is the endpoint with the fewest requests under way, the first of them from start on. Avoided ones count when there
-// are no others.
+// idlest is the endpoint with the fewest requests under way, the first of them from start on; start if all are avoided.
 func (p *Pool) idlest(start int, now time.Time) int {
 	best, least := start, int64(math.MaxInt64)
 	for i := range p.endpoints {

@@ -31,10 +31,7 @@ const aclHostileRoutes = `
 // What a rule finds it finds in whatever form a client sends it, over both versions of HTTP and with chunked bodies.
 func TestWebACLIsNotEvaded(t *testing.T) {
 	t.Parallel()
-	spec := siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile})
 	sql := "id=1%27%20OR%20%271%27=%271"
 	var noise strings.Builder
 	for i := range 70 {
@@ -64,10 +61,7 @@ func TestWebACLIsNotEvaded(t *testing.T) {
 // Who calls a body gRPC so that it is not read gets no further, wherever the rule groups do not inspect; and gRPC passes.
 func TestWebACLTakesNothingElseForGRPC(t *testing.T) {
 	t.Parallel()
-	spec := siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile})
 	for _, tt := range []struct {
 		path, body string
 		old, h2    int // in HTTP/1.1 and HTTP/2
@@ -96,10 +90,7 @@ func TestWebACLTakesNothingElseForGRPC(t *testing.T) {
 // An application that takes X_Tenant for X-Tenant gets none that a rule has not looked at.
 func TestWebACLPassesNoOtherSpelling(t *testing.T) {
 	t.Parallel()
-	spec := siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, siteSpec{upstream: startEcho(t), routes: aclHostileRoutes, top: aclHostile})
 	s.evades(t, asked{name: "a header", path: "/x", fields: []string{"X-Tenant", "evil"}})
 	s.clients(t, func(t *testing.T, c *http.Client) {
 		_, body := send(t, c, asked{path: "/x", fields: []string{"X_Tenant", "evil", "X.Tenant", "evil", "X-Tenant", "good", "X_Other", "yes"}}.request(t, s.base))

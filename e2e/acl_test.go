@@ -69,11 +69,8 @@ func startACL(t *testing.T) (s *site, log string) {
 		}
 		return path
 	}
-	spec := siteSpec{upstream: startEcho(t), routes: aclRoutes, top: fmt.Sprintf(aclTop, log, scanners, database("country"), database("asn"))}
-	s = newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
-	return s, log
+	top := fmt.Sprintf(aclTop, log, scanners, database("country"), database("asn"))
+	return startOpen(t, siteSpec{upstream: startEcho(t), routes: aclRoutes, top: top}), log
 }
 
 // An asked is one request of a web ACL's tests and what is to become of it.
@@ -267,9 +264,7 @@ trusted_proxies: [127.0.0.1]
 ip_sets: {banned: {file: ` + list + `}}
 acl: {rules: [{name: banned, when: {ip: banned}, action: block}]}
 `}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	c := newClient(t, s.addr, true)
 	ask := func(from string, want int) {
 		t.Helper()

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -55,10 +54,7 @@ func startShop(t *testing.T) string {
 
 func startChallenging(t *testing.T, difficulty int) *site {
 	t.Helper()
-	spec := siteSpec{host: "localhost", upstream: startShop(t), top: fmt.Sprintf(challengeTop, difficulty), routes: fmt.Sprintf(challengeRoutes, "localhost")}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, siteSpec{host: "localhost", upstream: startShop(t), top: fmt.Sprintf(challengeTop, difficulty), routes: fmt.Sprintf(challengeRoutes, "localhost")})
 	_, port, _ := strings.Cut(s.addr, ":")
 	s.base = "https://localhost:" + port
 	return s
@@ -120,16 +116,17 @@ func TestChallengePage(t *testing.T) {
 	w.assertNoComplaints()
 }
 
-// arrives waits until the window has gone on to a page with this heading. A page that goes away under a question is none yet.
+// arrives waits until the window has gone on to a page with this heading. The page itself
+// tells, and one that goes away before it has told is asked no more: the one that comes after it is.
 func (w *window) arrives(heading string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, browserTimeout)
 	defer cancel()
-	there := func() bool {
-		got, err := chromedp.Run(ctx, chromedp.Evaluate[string](`document.readyState === "complete" ? document.querySelector("h1").innerText : ""`))
-		return err == nil && got == heading
-	}
-	for ; !there(); time.Sleep(20 * time.Millisecond) {
+	there := fmt.Sprintf(`document.readyState === "complete" && document.querySelector("h1")?.innerText === %q`, heading)
+	for {
+		if _, err := chromedp.Run(ctx, chromedp.Poll[bool](there)); err == nil {
+			return
+		}
 		if ctx.Err() != nil {
 			w.t.Fatalf("want the page %q, got one %s", heading, w.describe())
 		}

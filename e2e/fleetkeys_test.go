@@ -102,9 +102,7 @@ func TestAFleetWithoutALoginKeepsItsKeys(t *testing.T) {
 			env:    []string{"GATEHOUSE_SECRET=" + strings.Repeat("0123456789abcdef", 4)},
 			routes: fmt.Sprintf("\n  - {match: %q, to: u, require: token, waf: off}\n", appHost),
 		}
-		s := newSite(t, spec)
-		s.write(s.fileText(spec, ""))
-		s.run(spec)
+		s := startOpen(t, spec)
 		resp, body := fetch(t, newClient(t, s.addr, true), s.base+"/x", "", "Authorization", "Bearer "+token)
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("got %s, want 200\n%s", resp.Status, body)

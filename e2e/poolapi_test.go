@@ -135,9 +135,7 @@ func startPoolAPI(t *testing.T, endpoint string) *site {
   - {match: localhost, to: u, require: nothing}
 `,
 	}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	return s
 }
 

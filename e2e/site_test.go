@@ -66,6 +66,15 @@ func startSite(t *testing.T, spec siteSpec) *site {
 	return s
 }
 
+// startOpen starts a site where nobody signs in: without a pool.
+func startOpen(t *testing.T, spec siteSpec) *site {
+	t.Helper()
+	s := newSite(t, spec)
+	s.write(s.fileText(spec, ""))
+	s.run(spec)
+	return s
+}
+
 // newSite prepares a site of which nothing runs but the upstream.
 func newSite(t *testing.T, spec siteSpec) *site {
 	t.Helper()

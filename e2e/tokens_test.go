@@ -47,9 +47,7 @@ func apiSite(t *testing.T, first, second string) *site {
   - {match: "` + appHost + `/http-api", to: u, require: {token: {issuers: [first]}}, waf: off, compat: api-gateway}
 `,
 	}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	return s
 }
 

@@ -66,10 +66,7 @@ func (s *site) lines(id string) string {
 // TestTuningLoop is the README's: a blocked request, why, the exclusion pasted, the request passes, its twins do not.
 func TestTuningLoop(t *testing.T) {
 	t.Parallel()
-	spec := siteSpec{upstream: startEcho(t), routes: tuningRoutes}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, siteSpec{upstream: startEcho(t), routes: tuningRoutes})
 
 	id := s.blockedID(goodSearch)
 	why := runToEnd(t, "", nil, "why", id, "--admin", s.addrs["admin"])

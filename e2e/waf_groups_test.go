@@ -23,9 +23,7 @@ func TestGroupsAndRulesOnCount(t *testing.T) {
   - {name: blocking, match: ` + appHost + `, to: u, require: nothing}
 `,
 	}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 
 	sql, xss := "?q=SELECT+name+FROM+recipes+WHERE+kind+%3D+%27soup%27", "?q=%3Csvg+onload%3Dalert(1)%3E"
 	last := ""

@@ -85,9 +85,7 @@ func TestPresets(t *testing.T) {
 		routes.WriteString("  - {match: " + c.preset + ".example.test, to: u, require: nothing, waf: {presets: [" + c.preset + "]}}\n")
 	}
 	spec.routes = routes.String() + "  - {match: " + appHost + ", to: u, require: nothing}"
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	h1, h2 := newClient(t, s.addr, false), newClient(t, s.addr, true)
 	for _, c := range presetCases() {
 		for i, r := range c.good {

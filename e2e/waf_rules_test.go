@@ -169,9 +169,7 @@ func TestOurOwnRules(t *testing.T) {
   - {name: plain, match: [` + appHost + `, localhost, 127.0.0.1, localhost.example.test], to: u, require: nothing}
 `,
 	}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	h1, h2 := newClient(t, s.addr, false), newClient(t, s.addr, true)
 	for _, name := range []string{"X-Middleware-Subrequest", "X-Original-Url", "X-Rewrite-Url", "X-Invoke-Path", "X-Now-Route-Matches"} {
 		if resp, body := fetch(t, h2, s.base+"/x", "", name, "/admin"); resp.StatusCode != http.StatusOK || strings.Contains(body, "/admin") {

@@ -43,9 +43,7 @@ func TestTheWAFLogOfAWS(t *testing.T) {
 		upstream: startEcho(t), routes: tuningRoutes,
 		top: "events: {waf_log: {format: aws, file: " + file + ", web_acl: \"arn:aws:wafv2:eu-west-1:123456789012:regional/webacl/edge/a1b2\"}}",
 	}
-	s := newSite(t, spec)
-	s.write(s.fileText(spec, ""))
-	s.run(spec)
+	s := startOpen(t, spec)
 	id := s.blockedID(goodSearch) // twice
 	fetch(t, newClient(t, s.addr, true), s.base+"/search?q=soup", "")
 	s.eventWithID(id)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"sync"
 
 	"gatehouse/waf/payload"
@@ -153,21 +152,6 @@ func readFailure(ctx context.Context, err error) error {
 	if limited, ok := errors.AsType[*Limited](err); ok {
 		return limited
 	}
-	f := &Failure{Reason: "request body could not be read", Status: http.StatusBadRequest, Err: err}
-	var own interface{ HTTPStatus() int }
-	var tooLong *http.MaxBytesError
-	switch {
-	case errors.As(err, &own):
-		if s := own.HTTPStatus(); s >= 400 && s < 600 {
-			f.Status = s
-		}
-	case errors.As(err, &tooLong):
-		f.Status = http.StatusRequestEntityTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		f.Status = http.StatusRequestTimeout
-	case ctx.Err() != nil, errors.Is(err, context.Canceled):
-		f.Reason = "client went away while sending the body"
-		f.Status = StatusClientGone
-	}
-	return f
+	reason, status := payload.ReadFailure(ctx, err)
+	return &Failure{Reason: reason, Status: status, Err: err}
 }

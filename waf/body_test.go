@@ -135,7 +135,7 @@ func TestUnreadableBodyIsRefusedInEveryMode(t *testing.T) {
 		{"error with a status that is none", context.Background(), statusError(200), http.StatusBadRequest},
 		{"limit of the route", context.Background(), &http.MaxBytesError{Limit: 1}, http.StatusRequestEntityTooLarge},
 		{"deadline", context.Background(), fmt.Errorf("read: %w", os.ErrDeadlineExceeded), http.StatusRequestTimeout},
-		{"client gone", gone, errors.New("reset"), StatusClientGone},
+		{"client gone", gone, errors.New("reset"), 499},
 	}
 	for _, mode := range []string{ModeBlock, ModeCount} {
 		var results []Result

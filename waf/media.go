@@ -207,11 +207,8 @@ func (m mediaType) processor() string {
 // lines reports whether the type is a list of JSON documents.
 func (m mediaType) lines() bool { return m.reading() == asLines }
 
-// grpc reports whether the type is gRPC over HTTP/2, whose messages come one by one for as long as the
-// call lasts.
-func (m mediaType) grpc() bool {
-	return m == "application/grpc" || strings.HasPrefix(string(m), "application/grpc+")
-}
+// grpc reports whether the type is gRPC over HTTP/2.
+func (m mediaType) grpc() bool { return payload.IsGRPC(string(m)) }
 
 // binary reports whether bodies of the type are expected to be other than text. Whether one is, its
 // bytes say.

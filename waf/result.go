@@ -98,10 +98,6 @@ func (f *Failure) Unwrap() error { return f.Err }
 // HTTPStatus is the status of the answer: the cause's own if it has one.
 func (f *Failure) HTTPStatus() int { return f.Status }
 
-// StatusClientGone is the status of a Failure whose cause is that the client went away. Nobody is there
-// to see it; it keeps such requests apart from refusals.
-const StatusClientGone = 499
-
 // scoreKeys are the variables in which the Core Rule Set adds up, one for each paranoia level.
 func scoreKeys(answer bool) []string {
 	if answer {

@@ -1,14 +1,11 @@
 package acl
 
 import (
-	"context"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
 	"net/netip"
-	"os"
-	"strings"
 
 	"gatehouse/waf/payload"
 )
@@ -65,7 +62,8 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 			break
 		}
 		if err != nil {
-			b.err = readFailure(r, err)
+			reason, status := payload.ReadFailure(r.Context(), err)
+			b.err = &Failure{Reason: reason, Status: status, Err: err}
 			break
 		}
 	}
@@ -77,7 +75,7 @@ func (a *ACL) readBody(r *http.Request, client netip.Addr) *body {
 // In HTTP/1.1 there is no gRPC, and who says so wants not to be read.
 func isGRPC(r *http.Request) bool {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return err == nil && r.ProtoMajor >= 2 && (media == "application/grpc" || strings.HasPrefix(media, "application/grpc+"))
+	return err == nil && r.ProtoMajor >= 2 && payload.IsGRPC(media)
 }
 
 // A Failure is the error of a request whose body a rule wants and cannot have. It is a refusal in every mode.
@@ -100,24 +98,3 @@ func (f *Failure) Unwrap() error { return f.Err }
 
 // HTTPStatus is the status of the answer: the cause's own if it has one.
 func (f *Failure) HTTPStatus() int { return f.Status }
-
-// StatusClientGone is the status of a Failure whose cause is that the client went away.
-const StatusClientGone = 499
-
-func readFailure(r *http.Request, err error) *Failure {
-	f := &Failure{Reason: "request body could not be read", Status: http.StatusBadRequest, Err: err}
-	var own interface{ HTTPStatus() int }
-	switch {
-	case errors.As(err, &own):
-		if s := own.HTTPStatus(); s >= 400 && s < 600 {
-			f.Status = s
-		}
-	case errors.As(err, new(*http.MaxBytesError)):
-		f.Status = http.StatusRequestEntityTooLarge
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		f.Status = http.StatusRequestTimeout
-	case r.Context().Err() != nil, errors.Is(err, context.Canceled):
-		f.Reason, f.Status = "client went away while sending the body", StatusClientGone
-	}
-	return f
-}

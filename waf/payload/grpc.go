@@ -3,7 +3,13 @@ package payload
 import (
 	"encoding/binary"
 	"io"
+	"strings"
 )
+
+// IsGRPC reports a media type, without parameters, of gRPC over HTTP/2, whose messages come one by one for as long as the call lasts.
+func IsGRPC(media string) bool {
+	return media == "application/grpc" || strings.HasPrefix(media, "application/grpc+")
+}
 
 // A framed passes gRPC messages on and refuses anything else: five bytes, of which the first says
 // whether the message is compressed (0 or 1) and the others how long it is, then the message

@@ -216,7 +216,7 @@ func (s *jsonIs) holds(v *view) bool {
 	}
 	each := func(value string) bool { return s.match.value(v, value) }
 	walk := jsonWalk{pointers: s.pointers, keys: s.keys, values: s.values, each: each}
-	found, valid := walk.walk(plainJSON(text))
+	found, valid := walk.walk(v.jsonText())
 	if found || valid || more {
 		return found
 	}

@@ -25,7 +25,8 @@ type view struct {
 
 	body   *body // nil until a rule asks for it
 	text   string
-	failed error // why the request cannot be judged
+	plain  string // text as a reader of JSON takes it; "" until a rule asks for it
+	failed error  // why the request cannot be judged
 
 	place  ipset.Place // of the client; zero until a rule asks for it
 	system uint32
@@ -150,6 +151,14 @@ func (v *view) readBody() (text string, more bool) {
 		}
 	}
 	return v.text, v.body.more
+}
+
+// jsonText is what readBody returns, as a reader of JSON takes it.
+func (v *view) jsonText() string {
+	if v.plain == "" {
+		v.plain = plainJSON(v.text)
+	}
+	return v.plain
 }
 
 // bodySize is the size of the body, and whether it is known without reading what is not looked at. One that is not, of a body in

@@ -1,6 +1,7 @@
 package challenge
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,17 +64,12 @@ func New(cfg Config, secret []byte, opts Options) (*Challenger, error) {
 	if wrong != nil {
 		return nil, wrong
 	}
-	c := &Challenger{difficulty: cfg.Difficulty, policy: pagePolicy(), opts: opts}
-	if c.difficulty == 0 {
-		c.difficulty = defaultDifficulty
-	}
+	c := &Challenger{difficulty: cmp.Or(cfg.Difficulty, defaultDifficulty), policy: pagePolicy(), opts: opts}
 	if c.opts.Now == nil {
 		c.opts.Now = time.Now
 	}
+	c.immunity, _ = cfg.immunity() // it has been validated
 	var err error
-	if c.immunity, err = cfg.immunity(); err != nil {
-		return nil, err
-	}
 	c.sealer, err = newSealer(secret)
 	return c, err
 }
@@ -86,8 +82,8 @@ func (c *Challenger) clientOf(r *http.Request) client {
 	return client{host: r.Host, addr: c.opts.ClientIP(r), agent: r.Header.Get("User-Agent")}
 }
 
-// Check says what the token of r is: one of Accepted, Absent, Expired, DomainMismatch and Invalid. Of several tokens the best
-// counts. It costs a hash or two, and nothing without a token.
+// Check says what the token of r is: one of Accepted, Absent, Expired, DomainMismatch and Invalid. Of several tokens an accepted
+// one counts, or the last of the first four. Each costs at most three hashes.
 func (c *Challenger) Check(r *http.Request) string {
 	state := Absent
 	tried := 0

@@ -56,7 +56,7 @@ func page(seed string, difficulty int, form bool, requestID string) string {
 				attr("data-retry", "Try again"),
 				markup.Raw(pageMark),
 				markup.Element("h1", markup.Text("One moment")),
-				markup.Element("p", markup.Attr("id", "state"), markup.Attr("role", "status"), markup.Text("Your browser is doing a short calculation, which keeps automated traffic away. The page then opens by itself.")),
+				markup.Element("p", attr("id", "state"), attr("role", "status"), markup.Text("Your browser is doing a short calculation, which keeps automated traffic away. The page then opens by itself.")),
 				markup.Element("progress", attr("max", strconv.Itoa(puzzles)), attr("value", "0"), attr("aria-label", "Calculation")),
 				markup.Raw(`<noscript><p>This site needs JavaScript for a moment: please allow it and load the page again.</p></noscript>`),
 				markup.Element("button", attr("type", "button"), attr("hidden", ""), markup.Text("Back to the form")),

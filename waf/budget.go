@@ -243,8 +243,8 @@ func (b *Budget) enter(addr netip.Addr) (turn, *Limited) {
 	defer s.mu.Unlock()
 	now := b.now().Sub(b.begun) // under the lock, so that no other request has been charged at a later time
 	c := s.ofLocked(key)
-	if over := c.full - now - b.window; over > 0 {
-		return turn{}, &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
+	if limited := b.over(c, now); limited != nil {
+		return turn{}, limited
 	}
 	if c.turns >= clientTurns*b.places {
 		return turn{}, busy()
@@ -255,6 +255,14 @@ func (b *Budget) enter(addr netip.Addr) (turn, *Limited) {
 		l = &b.lanes[1]
 	}
 	return turn{budget: b, key: key, lane: l, entered: true, counted: true}, nil
+}
+
+// over is the refusal of a client that has had more work done than it may; nil if it has not.
+func (b *Budget) over(c *client, now time.Duration) *Limited {
+	if over := c.full - now - b.window; over > 0 {
+		return &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
+	}
+	return nil
 }
 
 // busy is the refusal of a request for which there is no place.
@@ -395,8 +403,8 @@ func (b *Budget) Begin(client netip.Addr) error {
 	s := b.shard(key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if over := s.ofLocked(key).full - b.now().Sub(b.begun) - b.window; over > 0 {
-		return &Limited{Limit: LimitClient, Status: http.StatusTooManyRequests, RetryAfter: over}
+	if limited := b.over(s.ofLocked(key), b.now().Sub(b.begun)); limited != nil {
+		return limited
 	}
 	return nil
 }

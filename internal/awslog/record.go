@@ -302,12 +302,28 @@ func kindOf(rule int) string {
 // LabelOf is the label that a match of a rule of the engine puts on a request.
 func LabelOf(rule int) string { return "gatehouse:waf:" + groupOf(rule) + ":" + strconv.Itoa(rule) }
 
-// ownGroups names the groups of Gatehouse's own rules by their hundred.
-func ownGroups() map[int]string {
-	return map[int]string{
-		1901: "core", 1902: "core", 1903: "known-bad-inputs", 1904: "admin-protection", 1905: "wordpress",
-		1906: "size-restrictions", 1907: "posix", 1908: "php", 1909: "windows",
+// ownGroup is the group of a rule of Gatehouse's own, by its hundred.
+func ownGroup(rule int) string {
+	switch rule / 100 {
+	case 1903:
+		return "known-bad-inputs"
+	case 1904:
+		return "admin-protection"
+	case 1905:
+		return "wordpress"
+	case 1906:
+		return "size-restrictions"
+	case 1907:
+		return "posix"
+	case 1908:
+		return "php"
+	case 1909:
+		return "windows"
 	}
+	if rule == 190110 || rule == 190111 {
+		return "sqli"
+	}
+	return "core"
 }
 
 // groupOf is the group of a rule as the configuration names them, by its id.
@@ -322,10 +338,7 @@ func groupOf(rule int) string {
 	case 942:
 		return "sqli"
 	case 190:
-		if rule == 190110 || rule == 190111 {
-			return "sqli"
-		}
-		return ownGroups()[rule/100]
+		return ownGroup(rule)
 	case 200:
 		return "inspection" // what every engine refuses because it cannot be read
 	case 950, 951, 952, 953, 954, 955, 956:

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,17 +20,22 @@ type patient struct {
 	*httptest.Server
 	status atomic.Int32
 	asked  atomic.Int64
+	beat   chan struct{} // gets one for each check that somebody waits for
 }
 
 func newPatient(t *testing.T, name string) *patient {
 	t.Helper()
-	p := &patient{}
+	p := &patient{beat: make(chan struct{})}
 	p.status.Store(http.StatusOK)
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/health" {
 			n, status := p.asked.Add(1), int(p.status.Load())
 			if status == alternating {
 				status = []int{200, 500}[n%2]
+			}
+			select {
+			case p.beat <- struct{}{}:
+			default:
 			}
 			w.WriteHeader(status)
 			return
@@ -116,8 +120,8 @@ func TestOneBadAnswer(t *testing.T) {
 	if h := hear(t, told); !h.Well {
 		t.Fatalf("got %+v", h)
 	}
-	for before := a.asked.Load(); a.asked.Load() < before+10; {
-		runtime.Gosched()
+	for range 10 {
+		<-a.beat
 	}
 	select {
 	case h := <-told:

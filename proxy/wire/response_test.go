@@ -203,8 +203,7 @@ func TestAnswersAreThoseOfNetHTTP(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handlers[r.URL.Path](w, r) })
 	f := newFront(t, answer(h.ServeHTTP), Options{})
 	ln := listen(t)
-	theirs := &http.Server{Handler: h, ErrorLog: nil, ReadHeaderTimeout: time.Minute}
-	theirs.ErrorLog = discard()
+	theirs := &http.Server{Handler: h, ErrorLog: discard(), ReadHeaderTimeout: time.Minute}
 	go func() { _ = theirs.Serve(ln) }()
 	t.Cleanup(func() { _ = theirs.Close() })
 	body := strings.Repeat("b", 300<<10)

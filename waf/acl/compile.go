@@ -388,7 +388,7 @@ func (c *compiler) labels(path string, s *Statement) statement {
 				c.report(fmt.Sprintf("%s.label[%d]", path, i), fmt.Sprintf("want a label such as gatehouse:waf:sqli:942100, or its end, got %q", label))
 			}
 		}
-		parts = append(parts, labelIs{s.Label})
+		parts = append(parts, labelIs{s.Label, endsLabel})
 	}
 	if s.LabelNamespace != nil {
 		var keys []string
@@ -399,7 +399,7 @@ func (c *compiler) labels(path string, s *Statement) statement {
 			}
 			keys = append(keys, key+":")
 		}
-		parts = append(parts, namespaceIs{keys})
+		parts = append(parts, labelIs{keys, inNamespace})
 	}
 	switch len(parts) {
 	case 0:

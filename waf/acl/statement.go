@@ -229,38 +229,22 @@ func (s *jsonIs) holds(v *view) bool {
 	return false
 }
 
-// labelIs is about a label.
-type labelIs struct{ keys []string }
+// labelIs is about a label, whole or its end, or about its beginning.
+type labelIs struct {
+	keys []string
+	is   func(label, key string) bool // endsLabel or inNamespace
+}
 
 func (s labelIs) holds(v *view) bool {
-	for _, label := range v.labels {
-		for _, key := range s.keys {
-			if endsLabel(label, key) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.labels, func(label string) bool {
+		return slices.ContainsFunc(s.keys, func(key string) bool { return s.is(label, key) })
+	})
 }
 
 // endsLabel reports whether key is a label, or its end behind a colon.
 func endsLabel(label, key string) bool {
 	before, ok := strings.CutSuffix(label, key)
 	return ok && (before == "" || strings.HasSuffix(before, ":"))
-}
-
-// namespaceIs is about what stands before the last part of a label: its beginning, or some of it.
-type namespaceIs struct{ keys []string } // each with a colon at its end
-
-func (s namespaceIs) holds(v *view) bool {
-	for _, label := range v.labels {
-		for _, key := range s.keys {
-			if inNamespace(label, key) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // inNamespace reports whether key, with a colon at its end, is the beginning of a label, or of what stands behind a colon in it.

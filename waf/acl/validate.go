@@ -122,9 +122,7 @@ func (o outlook) never(s statement) (is bool, why string) {
 		}
 		return true, why
 	case labelIs:
-		return o.noneOf(s.keys, endsLabel)
-	case namespaceIs:
-		return o.noneOf(s.keys, inNamespace)
+		return o.noneOf(s.keys, s.is)
 	case methodIs:
 		return impossible(s.match) || lowerMethod(s.match), ""
 	case pathIs:

@@ -133,8 +133,10 @@ func TestHostileBodies(t *testing.T) {
 			default:
 				t.Errorf("got %d (%v)", got, v.err)
 			}
-			if allocated > 32<<20 {
-				t.Errorf("allocated: got %d MB, want at most 32", allocated>>20)
+			// With the states that it is the first to need, up to some 37 MB. The race detector has pools forget at
+			// random, so the figure says nothing there.
+			if allocated > 64<<20 && !raceEnabled {
+				t.Errorf("allocated: got %d MB, want at most 64", allocated>>20)
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -81,6 +82,20 @@ func TestWebACLTakesNothingElseForGRPC(t *testing.T) {
 				}
 				if resp.StatusCode != want {
 					t.Errorf("%s %q as %s: got %s %s %.100q, want %d", tt.path, tt.body, kind, resp.Proto, resp.Status, body, want)
+				}
+				if want != http.StatusBadRequest {
+					return
+				}
+				// The upstream has no part in it.
+				var refusal struct {
+					ID string `json:"request_id"`
+				}
+				if err := json.Unmarshal([]byte(body), &refusal); err != nil {
+					t.Fatalf("%v: %s", err, body)
+				}
+				event := s.program.eventWithID(refusal.ID)
+				if guards, _ := event["guards"].(map[string]any); guards["upstream"] != nil {
+					t.Errorf("%s %q: the event blames the upstream: %v", tt.path, tt.body, guards)
 				}
 			})
 		}

@@ -652,17 +652,17 @@ func recordUpstream(ctx context.Context, r upstream.Result) {
 	event.Upstream = proxy.UpstreamRecord{
 		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
 	}
-	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedByWAF(err) && !refusedByWAF(context.Cause(ctx)) {
+	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedHere(err) && !refusedHere(context.Cause(ctx)) {
 		event.Note("upstream", string(err.Reason))
 	} else if r.Ended { // a WebSocket, which ends without an error
 		event.Note("upstream", string(upstream.ReasonEnded))
 	}
 }
 
-// refusedByWAF reports that the answer could not be written because the WAF refused it: the upstream and the client
-// have no part in that.
-func refusedByWAF(err error) bool {
-	return errors.As(err, new(*waf.Blocked)) || errors.As(err, new(*waf.Failure))
+// refusedHere reports that the WAF refused the answer, or that it or a rule refused the body on its way: the upstream and
+// the client have no part in that.
+func refusedHere(err error) bool {
+	return errors.As(err, new(*waf.Blocked)) || errors.As(err, new(*waf.Failure)) || errors.As(err, new(*acl.Failure))
 }
 
 func limitVerdict(d ratelimit.Decision) string {

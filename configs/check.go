@@ -141,6 +141,7 @@ func (c *Config) checkListen(d *decoder) {
 	if exposed(c.Listen.Admin) && c.Listen.AdminToken == "" {
 		d.fault("listen.admin_token", fmt.Sprintf("required: other machines can reach %s; or keep listen.admin on loopback", c.Listen.Admin))
 	}
+	c.checkProxyProtocol(d)
 	seen := map[string]string{}
 	for _, l := range []struct{ path, addr string }{
 		{"listen.https", c.Listen.HTTPS},
@@ -159,6 +160,18 @@ func (c *Config) checkListen(d *decoder) {
 			d.fault(l.path, fmt.Sprintf("%s listens on %s already", other, l.addr))
 		}
 		seen[l.addr] = l.path
+	}
+}
+
+func (c *Config) checkProxyProtocol(d *decoder) {
+	const path = "listen.proxy_protocol"
+	if d.src.has(path) && len(c.Listen.ProxyProtocol.From) == 0 {
+		d.fault(path+".from", "required: the addresses and CIDRs of the load balancers, such as those of an NLB's subnets: [10.0.1.0/24, 10.0.2.0/24]")
+	}
+	for i, s := range c.Listen.ProxyProtocol.From {
+		if _, err := parsePrefix(s); err != nil {
+			d.fault(fmt.Sprintf("%s.from[%d]", path, i), err.Error())
+		}
 	}
 }
 

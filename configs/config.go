@@ -112,6 +112,19 @@ type Listen struct {
 	HeaderTimeout Duration `yaml:"header_timeout"`
 	// IdleTimeout bounds the time between two requests on a connection; default 60s, as ALB has it.
 	IdleTimeout Duration `yaml:"idle_timeout"`
+	// ProxyProtocol says which load balancers in front name the client at the beginning of each connection to
+	// HTTPS and HTTP, in version 1 or 2 of the PROXY protocol. Default: none.
+	ProxyProtocol ProxyProtocol `yaml:"proxy_protocol"`
+}
+
+// ProxyProtocol says which load balancers name the client at the beginning of each connection.
+type ProxyProtocol struct {
+	// From are their addresses and CIDRs, such as those of an NLB's subnets. Their connections must begin with a header, and
+	// whom it names is the client everywhere. Required.
+	From []string `yaml:"from"`
+	// Others is what happens to connections from elsewhere: "refuse", the default, closes them, "direct" serves them as
+	// what they are, without a header.
+	Others string `yaml:"others"`
 }
 
 // Events says what of requests is written in the form of another program.
@@ -261,6 +274,8 @@ type Duration time.Duration
 const (
 	DefaultAdmin       = "127.0.0.1:9901"
 	ListenOff          = "off"            // the address of a listener that is not wanted
+	OthersRefuse       = "refuse"         // of proxy_protocol
+	OthersDirect       = "direct"         // the same
 	DefaultConnections = 10000            // some 300 MB of buffers when all are in use
 	DefaultDrain       = 30 * time.Second // less than the 90 s after which systemd kills, as the unit file says
 	// The times of proxy/wire, said here so that the effective configuration shows them.
@@ -272,9 +287,17 @@ const (
 )
 
 // TrustedPrefixes returns TrustedProxies, parsed. A single address is a prefix of its full length.
-func (c *Config) TrustedPrefixes() []netip.Prefix {
-	prefixes := make([]netip.Prefix, 0, len(c.TrustedProxies))
-	for _, s := range c.TrustedProxies {
+func (c *Config) TrustedPrefixes() []netip.Prefix { return parsePrefixes(c.TrustedProxies) }
+
+// Prefixes returns From, parsed as TrustedPrefixes are.
+func (p ProxyProtocol) Prefixes() []netip.Prefix { return parsePrefixes(p.From) }
+
+// Direct reports whether connections from elsewhere are served.
+func (p ProxyProtocol) Direct() bool { return p.Others == OthersDirect }
+
+func parsePrefixes(list []string) []netip.Prefix {
+	prefixes := make([]netip.Prefix, 0, len(list))
+	for _, s := range list {
 		if p, err := parsePrefix(s); err == nil {
 			prefixes = append(prefixes, p)
 		}

@@ -27,6 +27,9 @@ func (c *Config) setDefaults(d *decoder) {
 	c.Listen.Connections = cmp.Or(c.Listen.Connections, DefaultConnections)
 	c.Listen.HeaderTimeout = cmp.Or(c.Listen.HeaderTimeout, Duration(DefaultHeaderTimeout))
 	c.Listen.IdleTimeout = cmp.Or(c.Listen.IdleTimeout, Duration(DefaultIdleTimeout))
+	if p := &c.Listen.ProxyProtocol; len(p.From) > 0 {
+		p.Others = cmp.Or(p.Others, OthersRefuse)
+	}
 	c.Drain = cmp.Or(c.Drain, Duration(DefaultDrain))
 	if c.Secret == "" {
 		var path string

@@ -52,6 +52,10 @@ func accepted(t reflect.Type, key string) []string {
 			}
 			return []string{"aws"}
 		}
+	case ProxyProtocol:
+		if key == "others" {
+			return []string{OthersRefuse, OthersDirect}
+		}
 	case waf.Config:
 		switch key {
 		case "mode":

@@ -24,6 +24,11 @@ func lint(c *Config, d *decoder) Problems {
 			say(fmt.Sprintf("trusted_proxies[%d]", i), "trusts everybody: any client can claim any address")
 		}
 	}
+	for i, p := range c.Listen.ProxyProtocol.Prefixes() {
+		if p.Bits() == 0 {
+			say(fmt.Sprintf("listen.proxy_protocol.from[%d]", i), "believes everybody: any client can claim any address")
+		}
+	}
 	for name, up := range c.Upstreams {
 		if up.TLS.InsecureSkipVerify {
 			why := ""

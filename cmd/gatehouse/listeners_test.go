@@ -32,6 +32,7 @@ routes: [{match: localhost, to: u, require: nothing}]
 		{"an address", `listen: {https: ":9443", http: ":8080", connections: 100, header_timeout: 5s, idle_timeout: 30s}`, "g.yaml:1:17: listen.https: changing it from \":8443\" needs a restart"},
 		{"a listener less", `listen: {https: ":8443", connections: 100, header_timeout: 5s, idle_timeout: 30s}`, "listen.http: changing it from \":8080\" needs a restart"},
 		{"connections", `listen: {https: ":8443", http: ":8080", connections: 200, header_timeout: 5s, idle_timeout: 30s}`, "listen.connections: changing it from \"100\" needs a restart"},
+		{"a load balancer", `listen: {https: ":8443", http: ":8080", connections: 100, header_timeout: 5s, idle_timeout: 30s, proxy_protocol: {from: [10.0.0.1]}}`, "g.yaml:1:121: listen.proxy_protocol.from: changing it from \"\" needs a restart"},
 		{"a time-out", `listen: {https: ":8443", http: ":8080", connections: 100, header_timeout: 5s, idle_timeout: 40s}`, "listen.idle_timeout: changing it from \"30s\" needs a restart"},
 	} {
 		err := unchangedListeners(running, load(c.listen))

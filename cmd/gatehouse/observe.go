@@ -514,6 +514,8 @@ func (o *observer) connection(_ net.Addr, err error) {
 		kind = "limit"
 	case errors.As(err, new(*wire.Error)):
 		kind = "violation"
+	case errors.As(err, new(*wire.ProxyProtocolError)):
+		kind = "proxy_protocol"
 	}
 	o.metrics.connections.WithLabelValues(kind).Inc()
 }

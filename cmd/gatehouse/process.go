@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,6 +230,7 @@ func (p *process) serve(ls *listeners) {
 	opts := wire.Options{
 		MaxConns: p.cfg.Listen.Connections, OnError: p.observer.connection,
 		ReadHeaderTimeout: time.Duration(p.cfg.Listen.HeaderTimeout), IdleTimeout: time.Duration(p.cfg.Listen.IdleTimeout),
+		ProxyProtocol: wire.ProxyProtocol{From: p.cfg.Listen.ProxyProtocol.Prefixes(), Direct: p.cfg.Listen.ProxyProtocol.Direct()},
 	}
 	p.server = wire.NewServer(&p.gateway, opts)
 	p.redirect = wire.NewServer(p.refuseViolations(p.certs.RedirectHandler()), opts)
@@ -558,6 +560,8 @@ func unchangedListeners(old, new *configs.Config) error {
 		{"keys", old.Listen.Keys, new.Listen.Keys},
 		{"connections", strconv.Itoa(old.Listen.Connections), strconv.Itoa(new.Listen.Connections)},
 		{"header_timeout", old.Listen.HeaderTimeout.String(), new.Listen.HeaderTimeout.String()},
+		{"proxy_protocol.from", strings.Join(old.Listen.ProxyProtocol.From, ", "), strings.Join(new.Listen.ProxyProtocol.From, ", ")},
+		{"proxy_protocol.others", old.Listen.ProxyProtocol.Others, new.Listen.ProxyProtocol.Others},
 		{"idle_timeout", old.Listen.IdleTimeout.String(), new.Listen.IdleTimeout.String()},
 	} {
 		if l.old != l.new {

@@ -52,6 +52,9 @@ func (s *Server) serve(ln net.Listener, open func(*link) net.Conn) error {
 		}
 		s.serving.Go(func() {
 			defer s.rescue(l)
+			if !s.identify(l) {
+				return
+			}
 			if nc := open(l); nc != nil {
 				s.hand(nc, l, queue)
 			}
@@ -132,7 +135,7 @@ func (s *Server) failHandshake(l *link, err error) {
 	}
 	peer := l.RemoteAddr()
 	_ = l.Close()
-	if s.closing.Load() {
+	if s.closing.Load() || l.probe && errors.Is(err, io.EOF) {
 		return
 	}
 	s.failedHandshakes.Add(1)

@@ -27,6 +27,11 @@ type link struct {
 	shaking bool  // a handshake is under way, by the goroutine that reads and writes
 	try     bool  // reads do not wait
 
+	client net.Addr // whom a load balancer named as the peer; nil if none did
+	server net.Addr // where that one connected to; the same
+	probe  bool     // a load balancer asks on its own behalf
+	rest   []byte   // came with what it said, and is yet to be read
+
 	mu    sync.Mutex
 	in    deadline
 	out   deadline
@@ -177,7 +182,30 @@ func (l *link) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// RemoteAddr is the client's.
+func (l *link) RemoteAddr() net.Addr {
+	if l.client != nil {
+		return l.client
+	}
+	return l.Conn.RemoteAddr()
+}
+
+// LocalAddr is where the client connected to.
+func (l *link) LocalAddr() net.Addr {
+	if l.server != nil {
+		return l.server
+	}
+	return l.Conn.LocalAddr()
+}
+
 func (l *link) read(b []byte) (int, error) {
+	if len(l.rest) > 0 {
+		n := copy(b, l.rest)
+		if l.rest = l.rest[n:]; len(l.rest) == 0 {
+			l.rest = nil
+		}
+		return n, nil
+	}
 	read := l.io.Read
 	if l.try {
 		read = l.tryRead

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -68,8 +67,11 @@ type conn struct {
 	secure    bool
 	reused    bool
 	idleSince time.Time
-	writeBy   bool // a write deadline is set
+	writeBy   bool        // a write deadline is set
+	cut       atomic.Bool // the time that its endpoint had to finish is over
 	one       [1]byte
+
+	before, after *conn // among those of the endpoint that are busy; under its lock
 }
 
 // abort ends the connection at once, from any goroutine and any number of times. Whoever reads or writes it gets an
@@ -104,98 +106,7 @@ func (c *conn) quiet() bool {
 // without close_notify (RFC 9112 section 9.8).
 func (c *conn) truncated() bool { return c.secure && c.sock.eof }
 
-// endpoint is one address of a pool and its idle connections. It is safe for concurrent use.
-type endpoint struct {
-	addr address
-	name string // addr.String(), for results
-	tls  *tls.Config
-
-	unwell      atomic.Bool  // health checks say so
-	outstanding atomic.Int64 // requests that have a connection
-
-	mu     sync.Mutex
-	idle   []*conn   // the last one was used last
-	closed bool      // the pool is closed: keep nothing
-	down   time.Time // until then, others are preferred
-}
-
-// get returns the idle connection that was used last, or nil. Connections past their time are closed.
-func (ep *endpoint) get(now time.Time, timeout time.Duration) *conn {
-	ep.mu.Lock()
-	n := len(ep.idle)
-	if n == 0 {
-		ep.mu.Unlock()
-		return nil
-	}
-	c := ep.idle[n-1]
-	if now.Sub(c.idleSince) < timeout {
-		ep.idle[n-1] = nil
-		ep.idle = ep.idle[:n-1]
-		ep.mu.Unlock()
-		return c
-	}
-	old := ep.idle // each was used before the one that is too old
-	ep.idle = nil
-	ep.mu.Unlock()
-	closeAll(old)
-	return nil
-}
-
-// put keeps c for later, or closes it. It also closes the oldest connection if that one is past its time.
-func (ep *endpoint) put(c *conn, now time.Time, timeout time.Duration, limit int) {
-	c.idleSince = now
-	var drop [2]*conn
-	ep.mu.Lock()
-	if len(ep.idle) > 0 && now.Sub(ep.idle[0].idleSince) >= timeout {
-		drop[0] = ep.idle[0]
-		ep.idle = append(ep.idle[:0], ep.idle[1:]...)
-	}
-	if ep.closed || len(ep.idle) >= limit {
-		drop[1] = c
-	} else {
-		ep.idle = append(ep.idle, c)
-	}
-	ep.mu.Unlock()
-	for _, c := range drop {
-		if c != nil {
-			c.close()
-		}
-	}
-}
-
-// shut closes what is idle, and what is put later.
-func (ep *endpoint) shut() {
-	ep.mu.Lock()
-	old := ep.idle
-	ep.idle, ep.closed = nil, true
-	ep.mu.Unlock()
-	closeAll(old)
-}
-
-func closeAll(conns []*conn) {
-	for _, c := range conns {
-		c.close()
-	}
-}
-
-// avoid prefers other endpoints until the given time; the zero time takes that back.
-func (ep *endpoint) avoid(until time.Time) {
-	ep.mu.Lock()
-	ep.down = until
-	ep.mu.Unlock()
-}
-
-// avoided reports whether others are preferred.
-func (ep *endpoint) avoided(now time.Time) bool {
-	if ep.unwell.Load() {
-		return true
-	}
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	return !ep.down.IsZero() && now.Before(ep.down)
-}
-
-// dial opens a connection, with its TLS handshake, within timeout. Its error has the Reason.
+// dial opens a connection, with its TLS handshake, within timeout, and counts it as busy. Its error has the Reason.
 func (ep *endpoint) dial(ctx context.Context, timeout time.Duration) (*conn, *Error) {
 	dctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -210,15 +121,15 @@ func (ep *endpoint) dial(ctx context.Context, timeout time.Duration) (*conn, *Er
 		return nil, ep.dialError(ctx, dctx, ReasonConnect, err)
 	}
 	c := &conn{ep: ep, sock: s, rw: s}
-	if ep.tls == nil {
-		return c, nil
+	if ep.tls != nil {
+		tc := tls.Client(s, ep.tls)
+		if err := tc.HandshakeContext(dctx); err != nil {
+			nc.Close()
+			return nil, ep.dialError(ctx, dctx, ReasonTLS, err)
+		}
+		c.rw, c.secure = tc, true
 	}
-	tc := tls.Client(s, ep.tls)
-	if err := tc.HandshakeContext(dctx); err != nil {
-		nc.Close()
-		return nil, ep.dialError(ctx, dctx, ReasonTLS, err)
-	}
-	c.rw, c.secure = tc, true
+	ep.enter(c)
 	return c, nil
 }
 

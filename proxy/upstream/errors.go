@@ -23,6 +23,7 @@ const (
 	ReasonMalformed      Reason = "malformed_response"      // 502: the response has no single reading
 	ReasonHeadTooLarge   Reason = "response_head_too_large" // 502: over 64 KiB
 	ReasonTruncated      Reason = "truncated_response"      // the body ended early; the client's connection is aborted
+	ReasonDeregistered   Reason = "deregistered"            // 502: the endpoint had gone, and its time to finish was over
 	ReasonClientGone     Reason = "client_gone"             // 499: nobody is left to answer
 	ReasonClientBody     Reason = "client_body"             // 400, or the status of the body's own error
 	ReasonRequest        Reason = "bad_request"             // 400: the request cannot be forwarded as it is

@@ -272,9 +272,7 @@ func (x *exchange) roundTrip() error {
 			if err.Reason == ReasonClientGone {
 				return x.gone()
 			}
-			if len(x.p.endpoints) > 1 {
-				ep.avoid(x.p.now().Add(avoidFor))
-			}
+			x.p.avoid(ep, x.p.now().Add(avoidFor))
 			if ep = turn.next(); ep == nil {
 				return err // nothing was sent
 			}
@@ -312,7 +310,7 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 			c.reused = true
 			return nil
 		}
-		c.close()
+		ep.discard(c)
 	}
 	x.result.Attempts++
 	start := time.Now()
@@ -321,9 +319,7 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 	if err != nil {
 		return err
 	}
-	if len(x.p.endpoints) > 1 {
-		ep.avoid(time.Time{})
-	}
+	x.p.avoid(ep, time.Time{})
 	ep.outstanding.Add(1)
 	x.c, x.graced = c, false
 	return nil
@@ -379,6 +375,9 @@ func (x *exchange) failed(reason Reason, err error) error {
 	}
 	if x.ctx.Err() != nil {
 		return x.gone()
+	}
+	if x.c != nil && x.c.cut.Load() {
+		return &Error{Reason: ReasonDeregistered, Err: err}
 	}
 	if x.until != nil && x.until.Err() != nil {
 		x.result.Ended = true
@@ -447,7 +446,7 @@ func (x *exchange) endConn() {
 	x.unwatch = nil
 	fit := x.whole && x.hd.keep && x.s.r == x.s.w && !x.held && (x.up == nil || x.up.whole)
 	if left || !fit {
-		c.abort()
+		c.ep.discard(c)
 		return
 	}
 	if c.writeBy {

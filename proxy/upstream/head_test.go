@@ -154,7 +154,7 @@ func TestOtherBadAnswers(t *testing.T) {
 // idle counts the idle connections of a pool.
 func idle(p *Pool) int {
 	n := 0
-	for _, ep := range p.endpoints {
+	for _, ep := range p.plan.Load().all {
 		ep.mu.Lock()
 		n += len(ep.idle)
 		ep.mu.Unlock()
@@ -381,7 +381,7 @@ func FuzzRequestHead(f *testing.F) {
 		if err := x.prepare(); err != nil {
 			return
 		}
-		if err := x.appendHead(p.endpoints[0]); err != nil {
+		if err := x.appendHead(p.plan.Load().all[0].endpoint); err != nil {
 			return
 		}
 		br := bufio.NewReader(bytes.NewReader(x.wbuf))

@@ -141,30 +141,49 @@ func newChecker(c HealthConfig) (*checker, error) {
 // Start begins to ask the endpoints whether they are well, until Close. It tells changed of each that becomes well or
 // unwell, from several goroutines. It does nothing for a pool without checks, and when it is called again.
 func (p *Pool) Start(changed func(Health)) {
-	if p.checks == nil {
-		return
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stop != nil || p.closed.Load() {
+	if p.running || p.closed.Load() {
 		return
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	p.stop = stop
-	for _, ep := range p.endpoints {
-		p.checking.Go(func() { p.watch(ctx, ep, changed) })
+	p.running, p.changed = true, changed
+	for _, m := range p.members {
+		p.superviseLocked(m.endpoint)
 	}
 }
 
+// superviseLocked has an endpoint checked for as long as it is in the pool.
+func (p *Pool) superviseLocked(ep *endpoint) {
+	if p.checks == nil || !p.running {
+		return
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	p.watchers[ep] = stop
+	changed := p.changed
+	p.checking.Go(func() { p.watch(ctx, ep, changed) })
+}
+
+// halt ends the checks and waits for that.
+func (p *Pool) halt() {
+	p.mu.Lock()
+	p.running = false
+	for _, stop := range p.watchers {
+		stop()
+	}
+	clear(p.watchers)
+	p.mu.Unlock()
+	p.checking.Wait()
+}
+
 // Endpoints returns how many endpoints the pool has.
-func (p *Pool) Endpoints() int { return len(p.endpoints) }
+func (p *Pool) Endpoints() int { return len(p.plan.Load().all) }
 
 // Ailing returns the addresses of the endpoints that are not well. A pool without checks has none.
 func (p *Pool) Ailing() []string {
 	var out []string
-	for _, ep := range p.endpoints {
-		if ep.unwell.Load() {
-			out = append(out, ep.name)
+	for _, m := range p.plan.Load().all {
+		if m.unwell.Load() {
+			out = append(out, m.name)
 		}
 	}
 	return out
@@ -201,7 +220,11 @@ func (p *Pool) watch(ctx context.Context, ep *endpoint, changed func(Health)) {
 			ep.unwell.Store(true)
 		}
 		known = known || err == nil
-		if is := ep.unwell.Load(); is != was && changed != nil {
+		is := ep.unwell.Load()
+		if is != was {
+			p.replan()
+		}
+		if is != was && changed != nil {
 			h := Health{Upstream: p.name, Address: ep.name, Well: !is}
 			if err != nil {
 				h.Reason = err.Error()

@@ -210,7 +210,7 @@ func TestLeastOutstanding(t *testing.T) {
 	if got := answers(t, p, 10); got["quick"] != 5 || got["slow"] != 5 {
 		t.Errorf("when nobody waits: got %v", got)
 	}
-	for _, ep := range p.endpoints {
+	for _, ep := range p.plan.Load().all {
 		if n := ep.outstanding.Load(); n != 0 {
 			t.Errorf("%s: %d requests are under way, want none", ep.name, n)
 		}

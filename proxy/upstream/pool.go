@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"math"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,11 +13,13 @@ import (
 // avoidFor is how long an endpoint that could not be connected to is tried last.
 const avoidFor = 5 * time.Second
 
+// defaultDelay is how long requests at an endpoint that goes may last; ALB's deregistration delay.
+const defaultDelay = 300 * time.Second
+
 // Pool is one named upstream: its endpoints and their idle connections. It outlives a reload; handlers are made of it
 // per route. It is safe for concurrent use. Close it when nothing uses it any more.
 type Pool struct {
 	name            string
-	endpoints       []*endpoint
 	connectTimeout  time.Duration
 	responseTimeout time.Duration
 	idleTimeout     time.Duration
@@ -28,14 +28,22 @@ type Pool struct {
 	via             bool
 	now             func() time.Time // for what is kept between requests: idle connections, avoided endpoints
 
-	least  bool     // choose the endpoint with the fewest requests under way
-	checks *checker // nil without health checks
+	least  bool          // choose the endpoint with the fewest requests under way
+	checks *checker      // nil without health checks
+	delay  time.Duration // how long requests at an endpoint that goes may last
+	tls    *tls.Config   // of https endpoints, but for the name
 
-	turn      atomic.Uint64
-	closed    atomic.Bool
-	mu        sync.Mutex         // guards stop
-	stop      context.CancelFunc // ends the checks; nil while there are none
-	checking  sync.WaitGroup
+	turn   atomic.Uint64
+	plan   atomic.Pointer[plan]
+	closed atomic.Bool
+
+	mu       sync.Mutex
+	members  []member // never changed in place: plans have it
+	changed  func(Health)
+	running  bool // Start has been called, and neither Retire nor Close
+	watchers map[*endpoint]context.CancelFunc
+	checking sync.WaitGroup
+
 	exchanges sync.Pool // *exchange
 	big       sync.Pool // *[]byte of bigBuffer
 }
@@ -58,16 +66,17 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		via:          cfg.Via == nil || *cfg.Via,
 		least:        cfg.Balance == LeastOutstanding,
 		now:          now,
+		delay:        defaultDelay,
+		watchers:     map[*endpoint]context.CancelFunc{},
 	}
 	if p.maxIdle == 0 {
 		p.maxIdle = defaultMaxIdle
 	}
 	var err [4]error
-	var tc *tls.Config
 	p.connectTimeout, err[0] = parseTimeout(cfg.ConnectTimeout, defaultConnectTimeout)
 	p.responseTimeout, err[1] = parseTimeout(cfg.ResponseTimeout, defaultResponseTimeout)
 	p.idleTimeout, err[2] = parseTimeout(cfg.IdleTimeout, defaultIdleTimeout)
-	tc, err[3] = cfg.TLS.config()
+	p.tls, err[3] = cfg.TLS.config()
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
@@ -77,26 +86,16 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 			return nil, fmt.Errorf("upstream %s: health: %w", name, err)
 		}
 	}
+	specs := make([]spec, 0, len(cfg.Endpoints))
 	for _, s := range cfg.Endpoints {
 		a, err := parseEndpoint(s)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", name, err)
 		}
-		p.endpoints = append(p.endpoints, newEndpoint(a, tc))
+		specs = append(specs, spec{a, 1})
 	}
+	p.replace(specs)
 	return p, nil
-}
-
-func newEndpoint(a address, tc *tls.Config) *endpoint {
-	ep := &endpoint{addr: a, name: a.String()}
-	if a.scheme == "https" {
-		ep.tls = tc.Clone()
-		ep.tls.ClientSessionCache = tls.NewLRUClientSessionCache(32)
-		if ep.tls.ServerName == "" {
-			ep.tls.ServerName = strings.TrimSuffix(a.name, ".")
-		}
-	}
-	return ep
 }
 
 // Name is the name that the pool was made with.
@@ -105,68 +104,61 @@ func (p *Pool) Name() string { return p.name }
 // Close closes the idle connections and refuses new requests with 503. Exchanges that are under way end by
 // themselves, health checks are over when it returns. It may be called again.
 func (p *Pool) Close() error {
-	p.closed.Store(true)
 	p.mu.Lock()
-	if p.stop != nil {
-		p.stop()
-	}
+	closed := p.closed.Swap(true)
 	p.mu.Unlock()
-	p.checking.Wait()
-	for _, ep := range p.endpoints {
-		ep.shut()
+	p.halt()
+	if closed {
+		return nil
+	}
+	for _, m := range p.plan.Load().all {
+		m.release()
 	}
 	return nil
 }
 
-// rotation is the order in which one request tries the endpoints: from its turn on, those that are not avoided
-// first. Each endpoint comes once.
-type rotation struct {
-	p     *Pool
-	now   time.Time
-	start int
-	i     int
-	late  []*endpoint // avoided ones, kept for the end
-}
-
+// rotation is the order in which a request that comes now tries the endpoints. It has none for a pool without any.
 func (p *Pool) rotation(now time.Time) rotation {
-	r := rotation{p: p, now: now}
-	if n := len(p.endpoints); n > 1 {
-		r.start = int((p.turn.Add(1) - 1) % uint64(n)) //nolint:gosec // below n
+	pl := p.plan.Load()
+	if now.UnixNano() >= pl.until {
+		pl = p.overdue(now)
+	}
+	r := rotation{plan: pl}
+	turn := p.turn.Add(1) - 1
+	if len(pl.fit) > 1 {
+		r.start = pl.turn(turn)
 		if p.least {
-			r.start = p.idlest(r.start, now)
+			r.start = pl.idlest(r.start)
 		}
 	}
 	return r
 }
 
-// idlest is the endpoint with the fewest requests under way, the first of them from start on; start if all are avoided.
-func (p *Pool) idlest(start int, now time.Time) int {
-	best, least := start, int64(math.MaxInt64)
-	for i := range p.endpoints {
-		at := (start + i) % len(p.endpoints)
-		ep := p.endpoints[at]
-		if n := ep.outstanding.Load(); n < least && !ep.avoided(now) {
-			best, least = at, n
-		}
+// overdue makes the plan again. Requests that come at the same time go by the old one.
+func (p *Pool) overdue(now time.Time) *plan {
+	if !p.mu.TryLock() {
+		return p.plan.Load()
 	}
-	return best
+	defer p.mu.Unlock()
+	return p.planLocked(now)
 }
 
-// next returns nil when every endpoint has been tried.
-func (r *rotation) next() *endpoint {
-	n := len(r.p.endpoints)
-	for r.i < n {
-		ep := r.p.endpoints[(r.start+r.i)%n]
-		r.i++
-		if n == 1 || !ep.avoided(r.now) {
-			return ep
-		}
-		r.late = append(r.late, ep)
+// replan makes the plan again because something has become known of an endpoint.
+func (p *Pool) replan() {
+	p.mu.Lock()
+	p.planLocked(p.now())
+	p.mu.Unlock()
+}
+
+func (p *Pool) planLocked(now time.Time) *plan {
+	pl := newPlan(p.members, now)
+	p.plan.Store(pl)
+	return pl
+}
+
+// avoid prefers other endpoints to ep until the given time; the zero time takes that back.
+func (p *Pool) avoid(ep *endpoint, until time.Time) {
+	if ep.avoid(until) {
+		p.replan()
 	}
-	if len(r.late) == 0 {
-		return nil
-	}
-	ep := r.late[0]
-	r.late = r.late[1:]
-	return ep
 }

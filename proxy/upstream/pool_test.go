@@ -290,8 +290,9 @@ func TestRotationGivesEachEndpointOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Unix(1000, 0)
-	p.endpoints[1].avoid(now.Add(time.Second))
-	for _, want := range []string{"a:80 c:80 b:80", "c:80 a:80 b:80", "c:80 a:80 b:80"} {
+	p.now = func() time.Time { return now }
+	p.avoid(p.plan.Load().all[1].endpoint, now.Add(time.Second))
+	for _, want := range []string{"a:80 c:80 b:80", "c:80 a:80 b:80", "a:80 c:80 b:80"} {
 		var got []string
 		for turn := p.rotation(now); ; {
 			ep := turn.next()

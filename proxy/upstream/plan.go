@@ -1,0 +1,133 @@
+package upstream
+
+import (
+	"math"
+	"sort"
+	"time"
+)
+
+// member is an endpoint as one pool has it.
+type member struct {
+	*endpoint
+	weight int // 1 or more
+}
+
+// A plan is how a pool spreads its requests at one moment. It never changes: the pool makes another one whenever
+// something becomes known of an endpoint, and when its time is over. So a request looks at no endpoint that is not for it.
+type plan struct {
+	all  []member
+	fit  []member // get requests: all of them, if none is well
+	rest []member // are tried after those
+	// until is when something changes by itself, in Unix nanoseconds.
+	until int64
+
+	// The turns: sums are the weights of fit up to and with each, nil if all are alike. step takes a counter all over
+	// them, so that turns of the same endpoint are apart from each other.
+	sums []uint64
+	step uint64
+}
+
+// newPlan decides which of the members get requests, and how many each.
+func newPlan(all []member, now time.Time) *plan {
+	pl := &plan{all: all, until: math.MaxInt64}
+	at := now.UnixNano()
+	for _, m := range all {
+		avoid := m.avoidUntil.Load()
+		if avoid > at {
+			pl.until = min(pl.until, avoid)
+		}
+		if avoid > at || m.unwell.Load() {
+			pl.rest = append(pl.rest, m)
+		} else {
+			pl.fit = append(pl.fit, m)
+		}
+	}
+	if len(pl.fit) == 0 {
+		pl.fit, pl.rest = all, nil
+	}
+	pl.weigh()
+	return pl
+}
+
+// weigh makes the turns.
+func (pl *plan) weigh() {
+	common, alike := uint64(0), true
+	for _, m := range pl.fit {
+		common = gcd(uint64(m.weight), common) //nolint:gosec // from 1 on
+		alike = alike && m.weight == pl.fit[0].weight
+	}
+	if alike {
+		return
+	}
+	pl.sums = make([]uint64, len(pl.fit))
+	total := uint64(0)
+	for i, m := range pl.fit {
+		total += uint64(m.weight) / common //nolint:gosec // from 1 on
+		pl.sums[i] = total
+	}
+	// Multiples of a number without a common divisor meet each number below total once. Those of one near the golden section
+	// are spread most evenly over any range: every endpoint gets exactly its share of total turns, and none gets it in a row.
+	golden := uint64(float64(total) * (math.Sqrt(5) - 1) / 2)
+	for d := uint64(0); ; d++ {
+		if gcd(golden+d, total) == 1 {
+			pl.step = golden + d
+			return
+		}
+		if d < golden && gcd(golden-d, total) == 1 {
+			pl.step = golden - d
+			return
+		}
+	}
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
+// turn is the place in fit of the endpoint whose turn is the nth.
+func (pl *plan) turn(n uint64) int {
+	if pl.sums == nil {
+		return int(n % uint64(len(pl.fit))) //nolint:gosec // below the length
+	}
+	total := pl.sums[len(pl.sums)-1]
+	at := n % total * pl.step % total
+	return sort.Search(len(pl.sums), func(i int) bool { return at < pl.sums[i] })
+}
+
+// idlest is the place in fit of the endpoint with the fewest requests under way for its weight, the first of them from
+// start on.
+func (pl *plan) idlest(start int) int {
+	best, load, weight := start, int64(math.MaxInt64), int64(1)
+	for i := range pl.fit {
+		at := (start + i) % len(pl.fit)
+		n, w := pl.fit[at].outstanding.Load()+1, int64(pl.fit[at].weight)
+		if load == math.MaxInt64 || n*weight < load*w {
+			best, load, weight = at, n, w
+		}
+	}
+	return best
+}
+
+// rotation is the order in which one request tries the endpoints: from its turn on, then those that are not fit. Each
+// endpoint comes once.
+type rotation struct {
+	plan  *plan
+	start int
+	i     int
+}
+
+// next returns nil when every endpoint has been tried.
+func (r *rotation) next() *endpoint {
+	i, n := r.i, len(r.plan.fit)
+	r.i++
+	switch {
+	case i < n:
+		return r.plan.fit[(r.start+i)%n].endpoint
+	case i-n < len(r.plan.rest):
+		return r.plan.rest[i-n].endpoint
+	}
+	return nil
+}

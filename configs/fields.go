@@ -93,7 +93,7 @@ func accepted(t reflect.Type, key string) []string {
 		}
 	case upstream.Config:
 		if key == "balance" {
-			return []string{upstream.RoundRobin, upstream.LeastOutstanding}
+			return upstream.Balances()
 		}
 	case certs.Config:
 		if key == "min_version" {

@@ -378,6 +378,9 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 	p.current = next
 	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(next.wafLog))
 	p.joinFleet()
+	if previousParts != nil {
+		succeedPools(previousParts.pools, next.parts.pools)
+	}
 	for _, pool := range next.parts.pools {
 		pool.value.Start(p.observer.health)
 	}

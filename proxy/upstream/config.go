@@ -30,7 +30,8 @@ const (
 
 // Config is one named upstream of the file.
 type Config struct {
-	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme.
+	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme. One
+	// with " weight=3" behind it gets three times the requests of one without; 1 to 1000.
 	Endpoints []string `yaml:"endpoints"`
 	// TLS says how the certificate of an https endpoint is verified. Verification is on.
 	TLS TLS `yaml:"tls"`
@@ -47,6 +48,12 @@ type Config struct {
 	// Balance is how an endpoint is chosen: "round_robin" (the default), or "least_outstanding", the one with the fewest
 	// requests under way.
 	Balance string `yaml:"balance"`
+	// SlowStart is how long the share of an endpoint that is new, or well again, takes to grow to what its weight says, in a
+	// line, while others have theirs: 30s to 15m; default 0s, at once.
+	SlowStart string `yaml:"slow_start"`
+	// DeregistrationDelay is how long requests and WebSockets may last at an endpoint that is taken out, by a reload or by
+	// DNS: up to 1h; default 5m, as with an ALB.
+	DeregistrationDelay string `yaml:"deregistration_delay"`
 	// Health has each endpoint asked whether it is well. Without it, one that cannot be connected to is tried last for 5 s.
 	Health *HealthConfig `yaml:"health"`
 	// Via sends "Via: 1.1 gatehouse" to the upstream, as RFC 9110 section 7.6.3 asks of a gateway; default true.
@@ -90,7 +97,7 @@ func (c Config) Validate(report func(field, msg string)) {
 	seen := make(map[string]int, len(c.Endpoints))
 	for i, s := range c.Endpoints {
 		field := "endpoints[" + strconv.Itoa(i) + "]"
-		a, err := parseEndpoint(s)
+		a, err := parseSpec(s)
 		if err != nil {
 			report(field, err.Error())
 			continue
@@ -107,10 +114,8 @@ func (c Config) Validate(report func(field, msg string)) {
 		seen[a.String()] = i
 	}
 	c.validateTimes(report)
+	c.validateSpread(report)
 	c.TLS.validate(first, report)
-	if c.Balance != "" && c.Balance != RoundRobin && c.Balance != LeastOutstanding {
-		report("balance", fmt.Sprintf("unknown way to choose an endpoint %q (want %s or %s)", c.Balance, RoundRobin, LeastOutstanding))
-	}
 	if c.Health != nil {
 		c.Health.validate(func(field, msg string) { report("health."+field, msg) })
 	}

@@ -43,6 +43,17 @@ func TestConfigValidate(t *testing.T) {
 			Config{Endpoints: []string{"http://a"}, ConnectTimeout: "10", ResponseTimeout: "-1s", IdleTimeout: "0s"},
 			[]string{"connect_timeout", "response_timeout", "idle_timeout"},
 		},
+		{"a weight", Config{Endpoints: []string{"http://a weight=1000", "http://b weight=1"}}, nil},
+		{
+			"weights that are none",
+			Config{Endpoints: []string{"http://a weight=0", "http://b weight=1001", "http://c weight=-1", "http://d weight", "http://e  x", "http://f weight=1 weight=2"}},
+			[]string{"endpoints[0]", "endpoints[1]", "endpoints[2]", "endpoints[3]", "endpoints[4]", "endpoints[5]"},
+		},
+		{"twice the same with weights", Config{Endpoints: []string{"http://a weight=2", "http://a"}}, []string{"endpoints[1]"}},
+		{"ALB's bounds", Config{Endpoints: []string{"http://a"}, SlowStart: "900s", DeregistrationDelay: "3600s"}, nil},
+		{"ALB's other bounds", Config{Endpoints: []string{"http://a"}, SlowStart: "30s", DeregistrationDelay: "0s"}, nil},
+		{"beyond them", Config{Endpoints: []string{"http://a"}, SlowStart: "29s", DeregistrationDelay: "3601s"}, []string{"slow_start", "deregistration_delay"}},
+		{"far beyond them", Config{Endpoints: []string{"http://a"}, SlowStart: "901s", DeregistrationDelay: "-1s"}, []string{"slow_start", "deregistration_delay"}},
 		{"negative max_idle", Config{Endpoints: []string{"http://a"}, MaxIdle: -1}, []string{"max_idle"}},
 		{"tls for http", Config{Endpoints: []string{"http://a"}, TLS: TLS{ServerName: "x"}}, []string{"tls"}},
 		{"a CA that is not there", Config{Endpoints: []string{"https://a"}, TLS: TLS{CA: "/nonexistent"}}, []string{"tls.ca"}},
@@ -85,7 +96,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.connectTimeout != 10*time.Second || p.responseTimeout != time.Minute || p.idleTimeout != 55*time.Second ||
-		p.maxIdle != 256 || !p.preserveHost || !p.via {
+		p.maxIdle != 256 || !p.preserveHost || !p.via || p.slow != 0 || p.delay != 5*time.Minute {
 		t.Errorf("got %+v", p)
 	}
 }

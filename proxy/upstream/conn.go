@@ -71,7 +71,9 @@ type conn struct {
 	cut       atomic.Bool // the time that its endpoint had to finish is over
 	one       [1]byte
 
-	before, after *conn // among those of the endpoint that are busy; under its lock
+	// Under the endpoint's lock:
+	before, after *conn  // among those that are busy
+	part          func() // ends it when its endpoint's time is over, in a better way than breaking it off; nil for none
 }
 
 // abort ends the connection at once, from any goroutine and any number of times. Whoever reads or writes it gets an

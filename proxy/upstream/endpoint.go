@@ -16,7 +16,9 @@ type endpoint struct {
 	tls  *tls.Config
 
 	unwell      atomic.Bool  // health checks say so
+	known       atomic.Bool  // it has been well before
 	avoidUntil  atomic.Int64 // until then others are preferred, in Unix nanoseconds; 0 if they are not
+	newSince    atomic.Int64 // when it came, or was well again, in Unix nanoseconds; 0 if it was there from the start
 	outstanding atomic.Int64 // requests that have a connection
 
 	mu      sync.Mutex
@@ -105,6 +107,17 @@ func (ep *endpoint) enter(c *conn) {
 	}
 }
 
+// onExpiry has end called instead of breaking a busy connection off.
+func (ep *endpoint) onExpiry(c *conn, end func()) {
+	ep.mu.Lock()
+	over := ep.over
+	c.part = end
+	ep.mu.Unlock()
+	if over {
+		end()
+	}
+}
+
 func (ep *endpoint) enterLocked(c *conn) {
 	if c.after = ep.busy; c.after != nil {
 		c.after.before = c
@@ -121,11 +134,18 @@ func (ep *endpoint) leaveLocked(c *conn) {
 	} else {
 		ep.busy = c.after
 	}
-	c.before, c.after = nil, nil
+	c.before, c.after, c.part = nil, nil, nil
 	if ep.busy == nil && ep.expiry != nil {
 		ep.expiry.Stop() // nothing is left to end; a connection that comes after all is ended by its request
 		ep.expiry = nil
 	}
+}
+
+// hold counts one more pool that has ep.
+func (ep *endpoint) hold() {
+	ep.mu.Lock()
+	ep.holders++
+	ep.mu.Unlock()
 }
 
 // release counts one pool less. After the last one, what is idle is closed, and so is what becomes idle.
@@ -170,8 +190,12 @@ func (ep *endpoint) expire() {
 	}
 }
 
-// expire ends a connection whose endpoint has had its time.
+// expire ends a busy connection whose endpoint has had its time.
 func (c *conn) expire() {
+	if c.part != nil {
+		c.part()
+		return
+	}
 	c.cut.Store(true)
 	c.abort()
 }

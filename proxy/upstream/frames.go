@@ -6,6 +6,7 @@ import "encoding/binary"
 const (
 	opClose         = 0x8
 	finalClose      = 0x80 | opClose
+	goingAway       = 1001
 	policyViolation = 1008
 )
 

@@ -52,7 +52,7 @@ type Result struct {
 	Attempts  int           // connections tried, dialled in vain or reused in vain included
 	Status    int           // of the answer; 0 if there was none
 	Upgraded  bool          // the connection became a WebSocket, which is over now
-	Ended     bool          // Options.Until has ended the answer
+	Ended     bool          // Options.Until has ended the answer; of a WebSocket, or the deregistration delay has
 	Err       error         // why there was no answer, or no whole one
 }
 

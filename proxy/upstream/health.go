@@ -195,7 +195,6 @@ func (p *Pool) watch(ctx context.Context, ep *endpoint, changed func(Health)) {
 	defer client.CloseIdleConnections()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	known := false // it has been well before
 	var good, bad int
 	for {
 		select {
@@ -214,12 +213,15 @@ func (p *Pool) watch(ctx context.Context, ep *endpoint, changed func(Health)) {
 		}
 		was := ep.unwell.Load()
 		switch {
-		case err == nil && was && (!known || good >= p.checks.healthy):
+		case err == nil && was && (!ep.known.Load() || good >= p.checks.healthy):
+			ep.newSince.Store(p.now().UnixNano())
 			ep.unwell.Store(false)
-		case err != nil && !was && (!known || bad >= p.checks.unhealthy):
+		case err != nil && !was && (!ep.known.Load() || bad >= p.checks.unhealthy):
 			ep.unwell.Store(true)
 		}
-		known = known || err == nil
+		if err == nil {
+			ep.known.Store(true)
+		}
 		is := ep.unwell.Load()
 		if is != was {
 			p.replan()

@@ -16,17 +16,14 @@ func (p *Pool) replace(want []spec) {
 		p.mu.Unlock()
 		return
 	}
-	have := make(map[address]*endpoint, len(p.members))
-	for _, m := range p.members {
-		have[m.addr] = m.endpoint
-	}
+	have := byAddress(p.members)
 	members := make([]member, 0, len(want))
 	for _, s := range want {
 		ep := have[s.address]
 		delete(have, s.address)
 		if ep == nil {
 			ep = newEndpoint(s.address, p.tls)
-			ep.unwell.Store(p.checks != nil && len(p.members) > 0)
+			p.comeLocked(ep, len(p.members) > 0)
 			p.superviseLocked(ep)
 		}
 		members = append(members, member{ep, s.weight})
@@ -42,5 +39,72 @@ func (p *Pool) replace(want []spec) {
 	p.mu.Unlock()
 	for _, ep := range have {
 		ep.drain(p.delay)
+	}
+}
+
+// comeLocked notes that an endpoint is new where others have been before.
+func (p *Pool) comeLocked(ep *endpoint, others bool) {
+	if others {
+		ep.unwell.Store(p.checks != nil)
+		ep.newSince.Store(p.now().UnixNano())
+	}
+}
+
+func byAddress(members []member) map[address]*endpoint {
+	out := make(map[address]*endpoint, len(members))
+	for _, m := range members {
+		out[m.addr] = m.endpoint
+	}
+	return out
+}
+
+// Succeed has p, which is new and not started, take the place of prev: the endpoints that both have go on as they are,
+// with their connections, their health and the requests that prev has there. The others of prev are taken out, as by
+// Retire. It is for after the last request that goes to prev.
+func (p *Pool) Succeed(prev *Pool) {
+	prev.halt()
+	p.mu.Lock()
+	old := prev.plan.Load().all
+	have := map[address]*endpoint{}
+	if p.sameWay(prev) {
+		have = byAddress(old)
+	}
+	members := make([]member, 0, len(p.members))
+	for _, m := range p.members {
+		ep := have[m.addr]
+		if ep == nil {
+			p.comeLocked(m.endpoint, len(old) > 0)
+			members = append(members, m)
+			continue
+		}
+		ep.hold()
+		if p.checks == nil {
+			ep.unwell.Store(false)
+		}
+		m.release() // what took requests since is not kept
+		members = append(members, member{ep, m.weight})
+	}
+	p.members = members
+	p.planLocked(p.now())
+	p.mu.Unlock()
+	now := byAddress(members)
+	for _, m := range old {
+		if now[m.addr] != m.endpoint {
+			m.drain(p.delay)
+		}
+	}
+}
+
+// sameWay reports whether connections of both pools are made alike, so that either may use those of the other.
+func (p *Pool) sameWay(q *Pool) bool {
+	return p.tls.ServerName == q.tls.ServerName && p.tls.InsecureSkipVerify == q.tls.InsecureSkipVerify && p.tls.RootCAs.Equal(q.tls.RootCAs)
+}
+
+// Retire takes all endpoints of a pool without a successor out: requests that are under way there, WebSockets too, may last
+// as long as the deregistration delay. It is for after the last request that goes to p.
+func (p *Pool) Retire() {
+	p.halt()
+	for _, m := range p.plan.Load().all {
+		m.drain(p.delay)
 	}
 }

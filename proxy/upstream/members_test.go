@@ -2,13 +2,17 @@ package upstream
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 )
 
 func specOf(t testing.TB, endpoint string) spec {
@@ -193,5 +197,163 @@ func TestANewEndpointIsCheckedFirst(t *testing.T) {
 	p.replace([]spec{specOf(t, b.URL)})
 	if got := answers(t, p, 10); got["b"] != 10 || p.Endpoints() != 1 {
 		t.Errorf("a has gone: got %v, %d endpoints", got, p.Endpoints())
+	}
+}
+
+// succeed makes the pool that takes f's place at a reload, and a front before it.
+func succeed(t *testing.T, f *rig, cfg Config) *rig {
+	t.Helper()
+	next, err := NewPool("test", cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next.Succeed(f.pool)
+	return newRigOf(t, "http1", next, Options{WebSocket: true})
+}
+
+func TestAReloadKeepsWhatIsKnownOfEndpoints(t *testing.T) {
+	t.Parallel()
+	a, b := newPatient(t, "a"), newPatient(t, "b")
+	b.status.Store(500)
+	health := &HealthConfig{Path: "/health"}
+	p, told := checked(t, Config{Endpoints: []string{a.URL, b.URL}, Health: health})
+	hear(t, told)
+	f := newRigOf(t, "http1", p, Options{})
+	f.do(t, "GET", "/", nil)
+	next := succeed(t, f, Config{Endpoints: []string{b.URL, a.URL}, Health: health, ResponseTimeout: "3s"})
+	p.Close()
+	if _, body := next.do(t, "GET", "/", nil); body != "a" {
+		t.Errorf("b was unwell before: got an answer of %q, want a", body)
+	}
+	if r := <-next.results; !r.Reused {
+		t.Error("the connection to a: want it used again")
+	}
+	if len(next.pool.Ailing()) != 1 {
+		t.Errorf("ailing: got %q", next.pool.Ailing())
+	}
+	third := succeed(t, next, Config{Endpoints: []string{b.URL, a.URL}})
+	if got := third.pool.Ailing(); len(got) != 0 {
+		t.Errorf("without checks: got %q unwell, want none", got)
+	}
+}
+
+func TestAReloadThatChangesHowConnectionsAreMadeMakesNewOnes(t *testing.T) {
+	t.Parallel()
+	up := tlsUpstream(t, func(_ int, c net.Conn, br *bufio.Reader) {
+		for readRequest(br) != nil {
+			io.WriteString(c, okAnswer)
+		}
+	})
+	cfg := Config{Endpoints: []string{up}, TLS: TLS{InsecureSkipVerify: true}}
+	f := newRig(t, "http1", cfg, Options{})
+	f.do(t, "GET", "/", nil)
+	same := succeed(t, f, cfg)
+	same.do(t, "GET", "/", nil)
+	if r := <-same.results; !r.Reused {
+		t.Error("the same TLS: want the connection used again")
+	}
+	cfg.TLS.InsecureSkipVerify = false
+	strict := succeed(t, same, cfg)
+	if res, _ := strict.do(t, "GET", "/", nil); res.Header.Get("X-Reason") != string(ReasonTLS) {
+		t.Errorf("the certificate is verified from now on: got %d %s", res.StatusCode, res.Header.Get("X-Reason"))
+	}
+}
+
+func TestAWebSocketOutlastsAReloadAndEndsWithItsEndpoint(t *testing.T) {
+	t.Parallel()
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{"*"}})
+		if err != nil {
+			return
+		}
+		defer c.CloseNow()
+		for {
+			kind, b, err := c.Read(r.Context())
+			if err != nil || c.Write(r.Context(), kind, b) != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(up.Close)
+	f := newRig(t, "http1", endpoints(up.URL), Options{WebSocket: true})
+	c, _, err := websocket.Dial(t.Context(), f.URL, &websocket.DialOptions{HTTPClient: f.client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := func() {
+		t.Helper()
+		if err := c.Write(t.Context(), websocket.MessageText, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, got, err := c.Read(t.Context()); err != nil || string(got) != "hello" {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	echo()
+	next := succeed(t, f, Config{Endpoints: []string{up.URL}, DeregistrationDelay: "0s"})
+	f.pool.Close()
+	echo()
+	next.pool.Retire()
+	_, _, err = c.Read(t.Context())
+	var closed websocket.CloseError
+	if !errors.As(err, &closed) || closed.Code != websocket.StatusGoingAway || closed.Reason != goneReason {
+		t.Errorf("got %v, want close code 1001", err)
+	}
+	if r := <-f.results; !r.Upgraded || !r.Ended || r.Err != nil {
+		t.Errorf("result: got %+v, want an upgrade that was ended", r)
+	}
+}
+
+func TestSlowStart(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	p := poolOf(t, Config{SlowStart: "100s"}, &now, 1, 1)
+	now = now.Add(time.Hour)
+	// share is how many of 300 turns c gets.
+	share := func() int { return strings.Count(turns(p, 300), "c") }
+	p.replace(specs(1, 1, 1))
+	last := 0
+	for _, at := range []time.Duration{time.Second, 25 * time.Second, 50 * time.Second, 75 * time.Second, 99 * time.Second} {
+		now = time.Unix(1000, 0).Add(time.Hour + at)
+		// c has at/100 of a share while the others have one each.
+		grown := at.Seconds() / 100
+		want := 300 * grown / (2 + grown)
+		got := share()
+		if float64(got) < want-3 || float64(got) > want+3 || got <= last {
+			t.Errorf("after %s: got %d of 300 turns, want about %.0f", at, got, want)
+		}
+		last = got
+	}
+	now = now.Add(time.Second)
+	if got := share(); got != 100 {
+		t.Errorf("after all of the time: got %d of 300 turns, want 100", got)
+	}
+	p.replace(specs(1, 1, 1)[2:])
+	if got := share(); got != 300 {
+		t.Errorf("alone: got %d of 300 turns, want all", got)
+	}
+}
+
+// Where all are new, each has its share at once, as with an ALB.
+func TestSlowStartIsForThoseThatComeLater(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	p := poolOf(t, Config{SlowStart: "30s"}, &now, 3, 1)
+	if got := turns(p, 8); strings.Count(got, "a") != 6 {
+		t.Errorf("got %s, want six a and two b", got)
+	}
+}
+
+// An endpoint that is well again starts slowly, as one that is new.
+func TestSlowStartAfterAnIllness(t *testing.T) {
+	t.Parallel()
+	a, b := newPatient(t, "a"), newPatient(t, "b")
+	b.status.Store(500)
+	p, told := checked(t, Config{Endpoints: []string{a.URL, b.URL}, Health: &HealthConfig{Path: "/health"}, SlowStart: "15m"})
+	hear(t, told)
+	b.status.Store(200)
+	hear(t, told)
+	if got := answers(t, p, 101); got["b"] != 1 {
+		t.Errorf("b is well again: got %v, want one request of a hundred for it", got)
 	}
 }

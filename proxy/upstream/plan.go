@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"time"
 )
@@ -27,8 +28,8 @@ type plan struct {
 	step uint64
 }
 
-// newPlan decides which of the members get requests, and how many each.
-func newPlan(all []member, now time.Time) *plan {
+// newPlan decides which of the members get requests, and how many each; slow is how long the share of a new one grows.
+func newPlan(all []member, now time.Time, slow time.Duration) *plan {
 	pl := &plan{all: all, until: math.MaxInt64}
 	at := now.UnixNano()
 	for _, m := range all {
@@ -43,10 +44,39 @@ func newPlan(all []member, now time.Time) *plan {
 		}
 	}
 	if len(pl.fit) == 0 {
-		pl.fit, pl.rest = all, nil
+		pl.fit, pl.rest = slices.Clone(all), nil
+	}
+	if slow > 0 {
+		pl.ramp(at, slow)
 	}
 	pl.weigh()
 	return pl
+}
+
+// rampSteps is in how many steps a share grows.
+const rampSteps = 100
+
+// ramp gives those that are new less than their share, if there are others.
+func (pl *plan) ramp(now int64, slow time.Duration) {
+	young := make([]int64, len(pl.fit)) // for how long; 0 for those that are not new
+	ramping := 0
+	for i, m := range pl.fit {
+		if since := m.newSince.Load(); since != 0 && now-since < int64(slow) {
+			young[i] = max(now-since, 1)
+			ramping++
+		}
+	}
+	if ramping == 0 || ramping == len(pl.fit) {
+		return
+	}
+	pl.until = min(pl.until, now+int64(slow)/rampSteps)
+	for i := range pl.fit {
+		steps := int64(rampSteps)
+		if young[i] > 0 {
+			steps = max(rampSteps*young[i]/int64(slow), 1)
+		}
+		pl.fit[i].weight *= int(steps)
+	}
 }
 
 // weigh makes the turns.

@@ -13,9 +13,6 @@ import (
 // avoidFor is how long an endpoint that could not be connected to is tried last.
 const avoidFor = 5 * time.Second
 
-// defaultDelay is how long requests at an endpoint that goes may last; ALB's deregistration delay.
-const defaultDelay = 300 * time.Second
-
 // Pool is one named upstream: its endpoints and their idle connections. It outlives a reload; handlers are made of it
 // per route. It is safe for concurrent use. Close it when nothing uses it any more.
 type Pool struct {
@@ -31,6 +28,7 @@ type Pool struct {
 	least  bool          // choose the endpoint with the fewest requests under way
 	checks *checker      // nil without health checks
 	delay  time.Duration // how long requests at an endpoint that goes may last
+	slow   time.Duration // how long the share of a new endpoint grows; 0 if it does not
 	tls    *tls.Config   // of https endpoints, but for the name
 
 	turn   atomic.Uint64
@@ -40,7 +38,7 @@ type Pool struct {
 	mu       sync.Mutex
 	members  []member // never changed in place: plans have it
 	changed  func(Health)
-	running  bool // Start has been called, and neither Retire nor Close
+	running  bool // Start has been called, and none of Succeed, Retire and Close since
 	watchers map[*endpoint]context.CancelFunc
 	checking sync.WaitGroup
 
@@ -66,17 +64,18 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		via:          cfg.Via == nil || *cfg.Via,
 		least:        cfg.Balance == LeastOutstanding,
 		now:          now,
-		delay:        defaultDelay,
 		watchers:     map[*endpoint]context.CancelFunc{},
 	}
 	if p.maxIdle == 0 {
 		p.maxIdle = defaultMaxIdle
 	}
-	var err [4]error
+	var err [6]error
 	p.connectTimeout, err[0] = parseTimeout(cfg.ConnectTimeout, defaultConnectTimeout)
 	p.responseTimeout, err[1] = parseTimeout(cfg.ResponseTimeout, defaultResponseTimeout)
 	p.idleTimeout, err[2] = parseTimeout(cfg.IdleTimeout, defaultIdleTimeout)
 	p.tls, err[3] = cfg.TLS.config()
+	p.slow, err[4] = parseSpan(cfg.SlowStart, 0, minSlowStart, maxSlowStart)
+	p.delay, err[5] = parseSpan(cfg.DeregistrationDelay, defaultDelay, 0, maxDelay)
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
@@ -88,11 +87,11 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 	}
 	specs := make([]spec, 0, len(cfg.Endpoints))
 	for _, s := range cfg.Endpoints {
-		a, err := parseEndpoint(s)
+		sp, err := parseSpec(s)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", name, err)
 		}
-		specs = append(specs, spec{a, 1})
+		specs = append(specs, sp)
 	}
 	p.replace(specs)
 	return p, nil
@@ -151,7 +150,7 @@ func (p *Pool) replan() {
 }
 
 func (p *Pool) planLocked(now time.Time) *plan {
-	pl := newPlan(p.members, now)
+	pl := newPlan(p.members, now, p.slow)
 	p.plan.Store(pl)
 	return pl
 }

@@ -24,8 +24,11 @@ const (
 	endWait   = 4 * time.Second
 )
 
-// endReason is what the close frame says then.
-const endReason = "the session has ended"
+// What the close frame says then: that the session has ended, or that the endpoint has gone and its time to finish is over.
+const (
+	endReason  = "the session has ended"
+	goneReason = "the server is going away"
+)
 
 // errEnded is why a direction stops then.
 var errEnded = errors.New("ended by Options.Until")
@@ -103,8 +106,9 @@ func (x *exchange) tunnel() error {
 		ctx, release := x.h.opts.Until(x.r)
 		defer t.until(x.ctx, ctx, release)()
 	}
+	c.ep.onExpiry(c, func() { t.end(goingAway) })
 	t.run(early, x.s.buffered())
-	x.result.Ended = t.ending.Load()
+	x.result.Ended = t.ended()
 	return nil
 }
 
@@ -113,9 +117,9 @@ type tunnel struct {
 	client  net.Conn
 	c       *conn
 	timeout time.Duration
-	half    atomic.Bool // one direction has ended; the other may not be silent for ever
-	ending  atomic.Bool // see end
-	down    frames      // from the upstream to the client
+	half    atomic.Bool   // one direction has ended; the other may not be silent for ever
+	ending  atomic.Uint32 // the status of the close frame once the end has begun, 0 before; see end
+	down    frames        // from the upstream to the client
 }
 
 // until ends the WebSocket with ctx, which may be nil, unless that ends with the request. It returns what is to be
@@ -126,7 +130,7 @@ func (t *tunnel) until(request, ctx context.Context, release func()) (over func(
 	}
 	stop := context.AfterFunc(ctx, func() {
 		if request.Err() == nil {
-			t.end()
+			t.end(policyViolation)
 		}
 	})
 	return func() {
@@ -136,12 +140,17 @@ func (t *tunnel) until(request, ctx context.Context, release func()) (over func(
 }
 
 // end closes the WebSocket from the middle, from any goroutine: nothing of the client's goes to the upstream any
-// more, the client gets what is left of a frame that it has the beginning of, and then a close frame.
-func (t *tunnel) end() {
-	t.ending.Store(true)
+// more, the client gets what is left of a frame that it has the beginning of, and then a close frame with status.
+func (t *tunnel) end(status uint16) {
+	if !t.ending.CompareAndSwap(0, uint32(status)) {
+		return
+	}
 	t.hurry()
 	time.AfterFunc(endWait, t.cut)
 }
+
+// ended reports whether end has been called.
+func (t *tunnel) ended() bool { return t.ending.Load() != 0 }
 
 // hurry wakes up who reads, for end.
 func (t *tunnel) hurry() {
@@ -157,11 +166,11 @@ func (t *tunnel) cut() {
 
 // toUpstream relays what the client has sent.
 func (t *tunnel) toUpstream(b []byte) error {
-	if t.ending.Load() {
+	if t.ended() {
 		return nil
 	}
 	_, err := t.c.rw.Write(b)
-	if t.ending.Load() {
+	if t.ended() {
 		return nil // the upstream has been let go meanwhile; the client is still to hear why
 	}
 	return err
@@ -169,7 +178,7 @@ func (t *tunnel) toUpstream(b []byte) error {
 
 // toClient relays what the upstream has sent.
 func (t *tunnel) toClient(b []byte) error {
-	if !t.ending.Load() {
+	if !t.ended() {
 		t.down.pass(b)
 		_, err := t.client.Write(b)
 		return err
@@ -188,7 +197,11 @@ func (t *tunnel) goodbye() error {
 		return nil
 	}
 	if !t.down.closed {
-		if _, err := t.client.Write(closeFrame(policyViolation, endReason)); err != nil {
+		status, reason := uint16(t.ending.Load()), endReason //nolint:gosec // what end was given
+		if status == goingAway {
+			reason = goneReason
+		}
+		if _, err := t.client.Write(closeFrame(status, reason)); err != nil {
 			return err
 		}
 	}
@@ -232,7 +245,7 @@ func (t *tunnel) pipe(dst, src net.Conn, write func([]byte) error, closeWrite fu
 // patience bounds the silence of a side of which the other side has ended.
 func (t *tunnel) patience(src net.Conn) {
 	src.SetReadDeadline(time.Now().Add(t.timeout))
-	if t.ending.Load() {
+	if t.ended() {
 		t.hurry()
 	}
 }
@@ -255,7 +268,7 @@ func (t *tunnel) copy(src net.Conn, write func([]byte) error, arrived []byte) er
 				t.patience(src)
 			}
 		}
-		if err != nil && src == t.c.rw && !waited && isTimeout(err) && t.ending.Load() {
+		if err != nil && src == t.c.rw && !waited && isTimeout(err) && t.ended() {
 			waited = true
 			if err := t.goodbye(); err != nil {
 				return err

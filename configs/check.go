@@ -43,6 +43,7 @@ func (c *Config) check(d *decoder) {
 	}
 	c.checkNames(d)
 	c.checkConflicts(d)
+	c.checkOrder(d)
 	c.checkOwnPaths(d)
 }
 
@@ -255,7 +256,7 @@ func (c *Config) checkTLS(d *decoder) {
 	}
 	for _, r := range c.Routes {
 		for _, m := range r.Match {
-			if slices.ContainsFunc(m.Hosts, func(h string) bool { return !strings.HasPrefix(h, "*") }) {
+			if slices.ContainsFunc(m.Hosts, exactHost) {
 				return
 			}
 		}

@@ -43,7 +43,12 @@ func (r *Require) conditional() bool {
 
 // claims takes a mapping from the names of claims to a value or a list of values.
 func (d *decoder) claims(n *node, path string) map[string][]string {
-	const want = "want a mapping from a claim to its values, as in {department: [sales, support]}"
+	return d.valuesOf(n, path, "a claim", "{department: [sales, support]}")
+}
+
+// valuesOf takes a mapping from what has a name to a value or a list of values.
+func (d *decoder) valuesOf(n *node, path, what, example string) map[string][]string {
+	want := fmt.Sprintf("want a mapping from %s to its values, as in %s", what, example)
 	if n.kind != kindMap {
 		d.reportf(n, path, "%s, got %s", want, n.said())
 		return nil
@@ -52,26 +57,26 @@ func (d *decoder) claims(n *node, path string) map[string][]string {
 		d.reportf(n, path, "is empty: %s", want)
 		return nil
 	}
-	claims := map[string][]string{}
+	all := map[string][]string{}
 	for _, p := range n.pairs {
 		at := join(path, p.key)
 		d.mark(p.value, at, at)
 		if p.key == "" {
-			d.report(p.pos, path, "want the name of a claim")
+			d.report(p.pos, path, "want the name of "+what)
 			continue
 		}
-		claims[p.key] = d.claimValues(p.value, at)
+		all[p.key] = d.values(p.value, at, what)
 	}
-	return claims
+	return all
 }
 
-// claimValues takes one value or a list: texts, numbers and booleans, as JSON writes them.
-func (d *decoder) claimValues(n *node, path string) []string {
+// values takes one value or a list: texts, numbers and booleans, as JSON writes them.
+func (d *decoder) values(n *node, path, what string) []string {
 	items := []*node{n}
 	if n.kind == kindList {
 		items = n.items
 		if len(items) == 0 {
-			d.reportf(n, path, "the list is empty: want at least one value that the claim may have")
+			d.reportf(n, path, "the list is empty: want at least one value that %s may have", strings.Replace(what, "a ", "the ", 1))
 		}
 	}
 	var values []string

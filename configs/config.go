@@ -138,8 +138,12 @@ type Events struct {
 type Route struct {
 	// Name is the route's name in events and metrics; default its first match.
 	Name string `yaml:"name"`
-	// Match is "host/path", a list of those, or a mapping with host, path and methods. Required.
+	// Match is "host/path", a list of those, or a mapping with host, path, methods, headers, query and source. Required.
 	Match Matches `yaml:"match"`
+	// Priority, from 1 to 50000, has the route asked before all without one, and before those with a higher number: the
+	// first that matches in everything takes the request, as with the rules of an ALB's listener. Default: none, and the more
+	// specific match decides.
+	Priority int `yaml:"priority"`
 	// To names the upstream, the directory in origins, or the proxy in cognito_api. Required without split, redirect
 	// and respond.
 	To string `yaml:"to"`
@@ -208,14 +212,21 @@ type Admit struct {
 	DoubleEncoding bool `yaml:"double_encoding"`
 }
 
-// A Match is one thing that a route matches.
+// A Match is one thing that a route matches. It converts to proxy.Match.
 type Match struct {
-	// Hosts are exact names or *.example.com; empty means any.
+	// Hosts are exact names, *.example.com, names with * and ? anywhere, or regular expressions behind a ~; empty means any.
 	Hosts []string
-	// Path is "" or "/*" for all, "/a" for exactly that, "/a/*" for /a and all below it.
+	// Path is "" or "/*" for all, "/a" for exactly that, "/a/*" for /a and all below it, a path with * and ? anywhere, or a
+	// regular expression behind a ~.
 	Path string
 	// Methods are what is taken; empty means all, and GET covers HEAD.
 	Methods []string
+	// Headers are headers and the values of which each must have one.
+	Headers map[string][]string
+	// Query are parameters and the values of which each must have one.
+	Query map[string][]string
+	// Source are addresses and CIDRs, in one of which the client's address must be.
+	Source []string
 }
 
 // Matches is what a route matches, each entry by itself.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gatehouse/proxy"
 )
 
 // checkConflicts reports routes that match the same requests equally well: which of them would win
@@ -17,6 +19,9 @@ func (c *Config) checkConflicts(d *decoder) {
 	claims := map[[2]string][]claim{}
 	for i, r := range c.Routes {
 		for j, m := range r.Match {
+			if r.Priority > 0 || len(m.Headers)+len(m.Query)+len(m.Source) > 0 {
+				continue // for checkOrder
+			}
 			for _, host := range hostsOf(m) {
 				key := [2]string{host, cmp.Or(m.Path, "/*")}
 				for _, other := range claims[key] {
@@ -33,10 +38,7 @@ func (c *Config) checkConflicts(d *decoder) {
 }
 
 func (d *decoder) conflict(route, match, other int, key [2]string, m Match) {
-	path := fmt.Sprintf("routes[%d].match", route)
-	if at := fmt.Sprintf("%s[%d]", path, match); d.src.has(at) {
-		path = at
-	}
+	path := d.matchPath(route, match)
 	if other == route {
 		d.faultAlways(path, fmt.Sprintf("the route matches this already: %s", describe(key[0], key[1], m.Methods)))
 		return
@@ -57,7 +59,24 @@ func hostsOf(m Match) []string {
 	return slices.Compact(hosts)
 }
 
-func canonicalHost(h string) string { return strings.TrimSuffix(strings.ToLower(h), ".") }
+func canonicalHost(h string) string {
+	if strings.HasPrefix(h, "~") {
+		return h
+	}
+	return strings.TrimSuffix(strings.ToLower(h), ".")
+}
+
+// exactHost reports hosts that stand for one name.
+func exactHost(h string) bool { return !strings.ContainsAny(h, "*?~") }
+
+// matchPath is the path of one match of a route: of its entry, if it is one of a list.
+func (d *decoder) matchPath(route, match int) string {
+	path := fmt.Sprintf("routes[%d].match", route)
+	if at := fmt.Sprintf("%s[%d]", path, match); d.src.has(at) {
+		return at
+	}
+	return path
+}
 
 // overlap reports whether two lists of methods have one in common that makes the routes equally
 // specific: both lists empty, or neither.
@@ -111,20 +130,12 @@ func (c *Config) checkOwnPaths(d *decoder) {
 			if !ok || !slices.ContainsFunc(hostsOf(m), func(h string) bool { return slices.ContainsFunc(login, covers(h)) }) {
 				continue
 			}
-			path := fmt.Sprintf("routes[%d].match", i)
-			if at := fmt.Sprintf("%s[%d]", path, j); d.src.has(at) {
-				path = at
-			}
-			d.fault(path, fmt.Sprintf("%s is Gatehouse's own on this host (%s): want another path, or move that one", m.Path, name))
+			d.fault(d.matchPath(i, j), fmt.Sprintf("%s is Gatehouse's own on this host (%s): want another path, or move that one", m.Path, name))
 		}
 	}
 }
 
 // covers returns whether a pattern and host may stand for the same name.
 func covers(host string) func(pattern string) bool {
-	return func(pattern string) bool {
-		return pattern == host || pattern == "*" || host == "*" ||
-			strings.HasPrefix(pattern, "*") && strings.HasSuffix(host, pattern[1:]) ||
-			strings.HasPrefix(host, "*") && strings.HasSuffix(pattern, host[1:])
-	}
+	return func(pattern string) bool { return proxy.HostsMeet(pattern, host) }
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/proxy"
 	"gatehouse/waf"
 )
 
@@ -45,6 +46,7 @@ func lint(c *Config, d *decoder) Problems {
 	for i := range c.Routes {
 		lintRoute(c, i, d, say)
 	}
+	c.lintOrder(d, say)
 	return out.Sorted()
 }
 
@@ -160,15 +162,12 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 	}
 	c.lintConditions(i, say)
 	for j, m := range r.Match {
-		path := fmt.Sprintf("routes[%d].match", i)
-		if at := fmt.Sprintf("%s[%d]", path, j); d.src.has(at) {
-			path = at
-		}
+		path := d.matchPath(i, j)
 		if why := unreachable(c, m); why != "" {
 			say(path, "can never be reached: %s", why)
 		}
 		if looksLikeExpression(m.Path) {
-			say(path, "matches the path %q literally: paths are exact, or prefixes that end in /*, and not expressions", m.Path)
+			say(path, "matches the path %q literally: a regular expression begins with ~", m.Path)
 		}
 		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional {
 			continue
@@ -185,7 +184,8 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 // looksLikeExpression reports whether a path has what regular expressions have and paths have not: RFC 3986
 // gives none of these characters to paths, but for the "$" and "+", which hardly stand where they would mean something.
 func looksLikeExpression(path string) bool {
-	return strings.ContainsAny(path, `^[]|\`) || strings.HasSuffix(path, "$") || strings.HasSuffix(path, ".+")
+	return !strings.HasPrefix(path, "~") &&
+		(strings.ContainsAny(strings.ReplaceAll(path, `\*`, ""), `^[]|\`) || strings.HasSuffix(path, "$") || strings.HasSuffix(path, ".+"))
 }
 
 // unreachable says why no request can ever match m, or "".
@@ -199,11 +199,10 @@ func unreachable(c *Config, m Match) string {
 
 // certified reports whether ACME obtains a certificate that a client of host could be shown.
 func certified(c *Config, host string) bool {
-	suffix, wildcard := strings.CutPrefix(host, "*")
-	if !wildcard {
+	if exactHost(host) {
 		return true
 	}
-	under := func(h string) bool { return !strings.HasPrefix(h, "*") && strings.HasSuffix(h, suffix) }
+	under := func(h string) bool { return exactHost(h) && proxy.HostIncludes(host, h) }
 	if slices.ContainsFunc(c.TLS.ACME.Hosts, under) {
 		return true
 	}

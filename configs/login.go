@@ -11,6 +11,7 @@ import (
 
 	"gatehouse/authn"
 	"gatehouse/internal/suggest"
+	"gatehouse/proxy"
 )
 
 // A loginPart is one provider of the login section and where it stands in the file.
@@ -77,7 +78,7 @@ func (c *Config) taken(r *Route, host string) (parts []loginPart, all bool) {
 
 // includes reports whether every name that host stands for is one that pattern stands for.
 func includes(pattern, host string) bool {
-	return pattern == host || strings.HasPrefix(pattern, "*.") && strings.HasSuffix(host, pattern[1:])
+	return pattern == host || host != "*" && proxy.HostIncludes(pattern, host)
 }
 
 // checkProviders checks what a route says about who may sign in to it, and that somebody may.

@@ -202,7 +202,7 @@ func groupsYAML(g waf.Groups) any {
 
 // yaml returns m as the file would say it: in short where that is possible.
 func (m Match) yaml() any {
-	if len(m.Methods) == 0 && len(m.Hosts) <= 1 {
+	if len(m.Methods)+len(m.Headers)+len(m.Query)+len(m.Source) == 0 && len(m.Hosts) <= 1 && !strings.Contains(m.String(), "~") {
 		return m.String()
 	}
 	out := yaml.MapSlice{}
@@ -214,6 +214,22 @@ func (m Match) yaml() any {
 	}
 	if len(m.Methods) > 0 {
 		out = append(out, yaml.MapItem{Key: "methods", Value: m.Methods})
+	}
+	for _, asked := range []struct {
+		key    string
+		values map[string][]string
+	}{{"headers", m.Headers}, {"query", m.Query}} {
+		if len(asked.values) == 0 {
+			continue
+		}
+		list := yaml.MapSlice{}
+		for _, name := range keys(asked.values) {
+			list = append(list, yaml.MapItem{Key: name, Value: asked.values[name]})
+		}
+		out = append(out, yaml.MapItem{Key: asked.key, Value: list})
+	}
+	if len(m.Source) > 0 {
+		out = append(out, yaml.MapItem{Key: "source", Value: m.Source})
 	}
 	return out
 }

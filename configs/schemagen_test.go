@@ -280,12 +280,18 @@ func textsOrNumbers() object {
 
 func (g *generator) match() object {
 	texts := g.ref("textOrTexts", textOrTexts)
+	value := object{{"type", []string{"string", "number", "boolean"}}}
+	values := object{{"anyOf", []any{value, object{{"type", "array"}, {"items", value}, {"minItems", 1}}}}}
+	asked := object{{"type", "object"}, {"additionalProperties", values}, {"minProperties", 1}}
 	one := object{{"anyOf", []any{
 		object{{"type", "string"}, {"description", `"host/path", "host", "/path/*" or "*"`}},
 		object{{"type", "object"}, {"additionalProperties", false}, {"properties", object{
-			described("Host names, exact or *.example.com; default any.", texts, "host"),
-			described("A path, exact as /a, or /a/* for /a and everything below; default all. Paths are not expressions.", texts, "path"),
+			described("Host names, exact or *.example.com, with * for any characters and ? for one, or regular expressions behind a ~; default any.", texts, "host"),
+			described("A path, exact as /a, /a/* for /a and everything below, with * for any characters and ? for one, or a regular expression behind a ~; default all. Case counts.", texts, "path"),
 			described("Methods such as GET, which covers HEAD; default all.", texts, "methods"),
+			described("Headers by name: each has one of its values, which may have * and ?, or be regular expressions behind a ~. Case does not count.", asked, "headers"),
+			described("Parameters of the query by name: each has one of its values. Names and values may have * and ?; case does not count.", asked, "query"),
+			described("Addresses and CIDRs, in one of which the client's address is, as trusted proxies report it.", texts, "source"),
 		}}},
 	}}}
 	return object{{"anyOf", append(one[0].value.([]any), object{{"type", "array"}, {"items", one}, {"minItems", 1}})}}

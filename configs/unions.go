@@ -183,13 +183,13 @@ func (m *Matches) add(d *decoder, n *node, path string) {
 	case kindMap:
 		m.addMap(d, n, path)
 	default:
-		d.reportf(n, path, `want "host/path", a list of those, or a mapping with host, path and methods, got %s`, n.said())
+		d.reportf(n, path, `want "host/path", a list of those, or a mapping with host, path, methods, headers, query and source, got %s`, n.said())
 	}
 }
 
-// addMap takes {host, path, methods}, each one text or a list. Several paths make several matches.
+// addMap takes {host, path, methods, source}, each one text or a list, and headers and query. Several paths make several matches.
 func (m *Matches) addMap(d *decoder, n *node, path string) {
-	keys := []string{"host", "methods", "path"}
+	keys := []string{"headers", "host", "methods", "path", "query", "source"}
 	base, at := Match{}, map[string]*node{"": n}
 	paths, pathNodes := []string{""}, []*node{n}
 	for _, p := range n.pairs {
@@ -206,6 +206,14 @@ func (m *Matches) addMap(d *decoder, n *node, path string) {
 			base.Methods, nodes = d.texts(p.value, sub)
 		case "path":
 			paths, pathNodes = d.texts(p.value, sub)
+		case "source":
+			base.Source, nodes = d.texts(p.value, sub)
+		case "headers":
+			base.Headers = d.asked(p.value, sub, "a header", "{X-Version: [beta, 2*]}", at)
+			continue
+		case "query":
+			base.Query = d.asked(p.value, sub, "a parameter", "{version: [2, 3]}", at)
+			continue
 		default:
 			d.unknownKey(p, path, keys)
 			continue
@@ -227,6 +235,23 @@ func (m *Matches) addMap(d *decoder, n *node, path string) {
 		d.match(match, path, at)
 		*m = append(*m, match)
 	}
+}
+
+// asked takes a mapping from headers or parameters to their values, and notes the nodes of both. Names without values are left
+// out: that has been reported.
+func (d *decoder) asked(n *node, path, what, example string, at map[string]*node) map[string][]string {
+	values := d.valuesOf(n, path, what, example)
+	for _, p := range n.pairs {
+		field := path[strings.LastIndexByte(path, '.')+1:] + "." + p.key
+		at[field] = p.value
+		for i, item := range p.value.items {
+			at[fmt.Sprintf("%s[%d]", field, i)] = item
+		}
+		if len(values[p.key]) == 0 {
+			delete(values, p.key)
+		}
+	}
+	return values
 }
 
 // match reports what is wrong with one match. at holds the nodes of its fields.
@@ -253,6 +278,9 @@ func parseMatch(s string) (Match, error) {
 	const want = `want "host/path", such as "app.example.com/static/*", "app.example.com", "/path/*" or "*"`
 	if s == "" {
 		return Match{}, fmt.Errorf("matches nothing: %s", want)
+	}
+	if strings.HasPrefix(s, "~") {
+		return Match{}, fmt.Errorf("a regular expression stands in a mapping, as in {path: %q}", s)
 	}
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		return Match{}, fmt.Errorf("a match has no scheme, got %q: %s", scheme+"://", want)

@@ -54,7 +54,9 @@ func (x *exchange) admit(r *http.Request) (*compiledRoute, error) {
 // admitRoute finds the route, gives the request its one reading, and checks what depends on the route: a second path, the body,
 // and whether an OPTIONS request ends here. It returns nil for a request that it answered.
 func (x *exchange) admitRoute(r *http.Request, target requestTarget, path canonPath) (*compiledRoute, error) {
-	rt, err := x.gen.table.admitPath(x.event.Host, path, r.Method)
+	x.gen.table.dropAliases(r.Header)
+	q := lookup{host: x.event.Host, method: r.Method, header: r.Header, query: target.query, client: x.event.ClientIP}
+	rt, err := x.gen.table.admitPath(q, path)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func (x *exchange) admitRoute(r *http.Request, target requestTarget, path canonP
 	setTarget(r, path, target)
 	switch r.Method {
 	case "COPY", "MOVE":
-		if err := x.admitDestination(r); err != nil {
+		if err := x.admitDestination(r, q); err != nil {
 			return nil, err
 		}
 	case http.MethodOptions:
@@ -72,7 +74,8 @@ func (x *exchange) admitRoute(r *http.Request, target requestTarget, path canonP
 			return nil, err
 		}
 		if last {
-			x.answerOptions(x.gen.table.find(x.event.Host, path.path).allow)
+			q.path = path.path
+			x.answerOptions(x.gen.table.allowed(&q, rt))
 			return nil, nil
 		}
 	}
@@ -225,7 +228,7 @@ func setTarget(r *http.Request, path canonPath, target requestTarget) {
 
 // admitDestination holds the second path of a COPY or MOVE (RFC 4918, section 10.3) to the route of the first, so that it
 // cannot write where another route's guards would have a say, and puts it in canonical form.
-func (x *exchange) admitDestination(r *http.Request) error {
+func (x *exchange) admitDestination(r *http.Request, q lookup) error {
 	values := r.Header["Destination"]
 	if len(values) != 1 {
 		return errDestination
@@ -243,7 +246,7 @@ func (x *exchange) admitDestination(r *http.Request) error {
 	if err != nil {
 		return errDestination
 	}
-	if rt, err := x.gen.table.admitPath(x.event.Host, path, r.Method); err != nil || rt != x.route {
+	if rt, err := x.gen.table.admitPath(q, path); err != nil || rt != x.route {
 		return errDestination
 	}
 	r.Header["Destination"] = []string{strings.TrimSuffix(values[0], target.path) + path.escaped}

@@ -93,7 +93,7 @@ func BenchmarkMatch(b *testing.B) {
 	tab := matchTable(b, "root - - -", "a - *.w.test /a/b/*", "b GET app.test /a/*", "c - app.test /")
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = tab.match("app.test", "/a/b/c/d", "GET")
+		_, _ = tab.match(&lookup{host: "app.test", path: "/a/b/c/d", method: "GET"})
 	}
 }
 

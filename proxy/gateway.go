@@ -67,6 +67,9 @@ func NewGeneration(id string, routes []Route, opts Options) (*Generation, error)
 		if rt.MaxBody < 0 {
 			problems = append(problems, fmt.Errorf("%s: max body: want 0 or more bytes, got %d", label, rt.MaxBody))
 		}
+		if rt.Priority < 0 {
+			problems = append(problems, fmt.Errorf("%s: priority: want a number above 0, or none, got %d", label, rt.Priority))
+		}
 		rt.Match.Validate(func(field, msg string) {
 			problems = append(problems, fmt.Errorf("%s: %s: %s", label, field, msg))
 		})
@@ -99,14 +102,14 @@ func (g *Generation) ID() string { return g.id }
 // left, upgraded connections included. What only g used may be closed then.
 func (g *Generation) Done() <-chan struct{} { return g.done }
 
-// RouteOf returns the name of the route that takes requests with this method, host and escaped path, or why none does. It
-// looks at nothing else of a request and runs nothing.
+// RouteOf returns the name of the route that takes requests with this method, host and escaped path, and without headers, query
+// and address, or why none does. It runs nothing.
 func (g *Generation) RouteOf(method, host, path string) (string, error) {
 	canonical, err := canonicalPath(path)
 	if err != nil {
 		return "", err
 	}
-	rt, err := g.table.admitPath(strings.ToLower(host), canonical, method)
+	rt, err := g.table.admitPath(lookup{host: strings.ToLower(host), method: method}, canonical)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	pathpkg "path"
 	"strings"
 	"unicode/utf8"
@@ -9,8 +10,9 @@ import (
 // admitPath finds the route for a path and refuses the path if an upstream could read it as one of another route: by giving a
 // spelling that the route admits its special meaning, by ignoring letter case, or by decoding twice. What is forwarded is the
 // literal reading all the same.
-func (t *table) admitPath(host string, path canonPath, method string) (*compiledRoute, error) {
-	rt, err := t.match(host, path.path, method)
+func (t *table) admitPath(q lookup, path canonPath) (*compiledRoute, error) {
+	q.path = path.path
+	rt, err := t.match(&q)
 	if err != nil {
 		if path.found != 0 {
 			return nil, path.found.refusal()
@@ -20,16 +22,16 @@ func (t *table) admitPath(host string, path canonPath, method string) (*compiled
 	if refused := path.found &^ rt.admits; refused != 0 {
 		return nil, refused.refusal()
 	}
-	if path.found == 0 && !t.sameCase(rt, host, path.path, method) {
+	if path.found == 0 && !t.sameCase(rt, &q) {
 		return nil, errLetterCase
 	}
-	if path.found != 0 && !t.sameRoute(rt, host, path, method) {
+	if path.found != 0 && !t.sameRoute(rt, q, path) {
 		return nil, errReadings
 	}
 	if !rt.Admit.DoubleEncoding && strings.Contains(path.escaped, "%25") {
 		// Dot segments and bytes of the second decoding are no reason by themselves: a literal "%2e" is a legal name.
 		twice, err := decodedPath(asTarget(path.path))
-		if err == nil && !t.sameRoute(rt, host, twice, method) {
+		if err == nil && !t.sameRoute(rt, q, twice) {
 			return nil, errReadings
 		}
 	}
@@ -55,10 +57,11 @@ func asTarget(path string) string {
 
 // sameRoute reports whether rt is the route of path under every combination of its readings, with and without the dot segments
 // of each resolved.
-func (t *table) sameRoute(rt *compiledRoute, host string, path canonPath, method string) bool {
+func (t *table) sameRoute(rt *compiledRoute, q lookup, path canonPath) bool {
 	same := func(read string) bool {
-		other, _ := t.match(host, read, method)
-		return other == rt && t.sameCase(rt, host, read, method)
+		q.path = read
+		other, _ := t.match(&q)
+		return other == rt && t.sameCase(rt, &q)
 	}
 	for mask := findings(0); mask <= path.found; mask++ {
 		if mask&^path.found != 0 {
@@ -94,16 +97,14 @@ func dropBlanks(r rune) rune {
 // sameCase reports whether rt is also the route of path for an upstream that ignores letter case, and blanks and dots where they
 // cannot be seen, as Windows and some frameworks do. Routes that differ only in that were told apart on purpose, and then so are
 // their requests.
-func (t *table) sameCase(rt *compiledRoute, host, path, method string) bool {
-	if rt.Admit.LetterCase || t.folded == nil || !t.mixed && !foldable(path) {
+func (t *table) sameCase(rt *compiledRoute, q *lookup) bool {
+	if rt.Admit.LetterCase || t.folded == nil || !t.mixed && !foldable(q.path) {
 		return true
 	}
-	m := t.folded.find(host, foldPath(path))
-	if m == nil {
-		return false
-	}
-	other, _ := m.route(method)
-	return other == rt || m.distinct
+	folded := *q
+	folded.path = foldPath(q.path)
+	other, distinct, _ := t.folded.seek(&folded)
+	return other == rt || distinct
 }
 
 // foldable reports whether a path may change when it is folded.
@@ -148,7 +149,77 @@ func (t *table) fold() *table {
 	if t.any != nil {
 		f.any = t.any.fold()
 	}
+	for _, w := range t.wild {
+		f.wild = foldWild(f.wild, w)
+	}
+	for _, o := range t.ordered {
+		f.ordered = foldOrdered(f.ordered, o)
+	}
 	return f
+}
+
+// foldWild adds a place with its path folded.
+func foldWild(places []wildPlace, w wildPlace) []wildPlace {
+	w.path = foldPattern(w.path)
+	for i, o := range places {
+		if o.host.id == w.host.id && o.path.id == w.path.id {
+			both := *o.methodTable
+			both.distinct = true
+			places[i].methodTable = &both
+			return places
+		}
+	}
+	return append(places, w)
+}
+
+// foldOrdered adds a route with its path folded. One that another differs from only in that is marked distinct.
+func foldOrdered(routes []orderedRoute, o orderedRoute) []orderedRoute {
+	folded := *o.matcher
+	original := folded.path.id
+	folded.path = foldPattern(folded.path)
+	o.matcher = &folded
+	for i, other := range routes {
+		if other.matcher.path.id == folded.path.id && other.compiledRoute.matcher.path.id != original && other.matcher.SamePlace(&folded) {
+			routes[i].distinct = true
+		}
+	}
+	return append(routes, o)
+}
+
+// foldPattern returns the pattern of the folded paths that p matches.
+func foldPattern(p *pattern) *pattern {
+	switch p.kind {
+	case kindAny:
+		return p
+	case kindExact, kindPrefix:
+		return plainPattern(foldPath(p.text), p.kind == kindPrefix)
+	case kindExpression:
+		folded, err := newExpression(p.text, true)
+		if err != nil { // compiled without folding before
+			return p
+		}
+		return folded
+	}
+	folded := *p
+	folded.globs = nil
+	for _, g := range p.globs {
+		folded.globs = append(folded.globs, foldGlob(g))
+	}
+	folded.id = fmt.Sprint("folded ", folded.kind, folded.globs)
+	return &folded
+}
+
+// foldGlob folds the letters of a glob. What foldPath drops from the ends of names stays: a wildcard may stand beside it.
+func foldGlob(g glob) glob {
+	folded := make(glob, 0, len(g))
+	for _, r := range g {
+		if r < 0 {
+			folded = append(folded, r)
+			continue
+		}
+		folded = append(folded, []rune(foldPath(string(r)))...)
+	}
+	return folded
 }
 
 func (h *hostTable) fold() *hostTable {

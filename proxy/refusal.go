@@ -99,7 +99,9 @@ var (
 		status: http.StatusHTTPVersionNotSupported, reason: "unknown HTTP version",
 		public: "This version of HTTP is not supported.", close: true,
 	}
-	errNoRoute = &Refusal{status: http.StatusNotFound, reason: "no route", public: "There is nothing at this address."}
+	errNoRoute    = &Refusal{status: http.StatusNotFound, reason: "no route", public: "There is nothing at this address."}
+	errConditions = &Refusal{status: http.StatusNotFound, reason: "no route here whose conditions hold", public: "There is nothing at this address."}
+	errRivals     = badAddress("conditions of two routes hold, and neither is more specific")
 )
 
 // Refusals of header fields and framing (RFC 9110, section 5; RFC 9112, section 6).

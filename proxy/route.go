@@ -16,6 +16,8 @@ const DefaultMaxBody = 100 << 20
 type Route struct {
 	Name     string // unique in a generation; the metrics label
 	Match    Match
+	Priority int                               // 0 is none; see Match
+	Group    string                            // routes of one group may clash: it is the same which of them takes a request
 	Admit    Admit                             // opt-outs from admission
 	Guards   []func(http.Handler) http.Handler // outermost first
 	Handler  http.Handler                      // required
@@ -29,13 +31,28 @@ type Route struct {
 
 // A Match says which requests a route takes. The zero Match takes all.
 //
-// The most specific host decides first (exact, then the longest wildcard, then any), then the path (exact, then the longest
-// prefix, then any), then the method. A less specific host is tried only if the more specific one has no path that matches. A
-// path that matches owns its requests: if none of its routes has the method, the answer is 405, never a wider route.
+// Routes with a Priority are asked first, the lowest number first and of equal numbers the first in the list, as the rules of an
+// ALB's listener: the first that matches in everything takes the request. Routes with Gateway come before them.
+//
+// Among the others the most specific host decides first (exact, then the longest wildcard, then any), then the path (exact, then
+// the longest prefix, then any), then the conditions (a route that asks for more comes first), then the method. Of two patterns
+// the one that the other includes is the more specific; if neither includes the other and both can match the same request,
+// NewGeneration refuses them. A less specific host is tried only if the more specific one has no path that matches. A path that
+// matches owns its requests: if none of its routes has the method, the answer is 405, and if the conditions of none hold, 404,
+// never a wider route. Two routes at one place may ask for different values of one header or parameter; a request that has both
+// values is refused.
+//
+// Hosts, Path and the values of Headers may be regular expressions of RE2 behind a "~": they match anywhere, as those of ALB's
+// rules do, unless they say ^ and $. Otherwise "*" stands for any characters and "?" for one, and a backslash takes that from
+// them. Only paths are case-sensitive.
 type Match struct {
-	Hosts   []string // "app.example.com" or "*.example.com", which takes every name below example.com; empty takes any host
+	Hosts   []string // "app.example.com", "*.example.com", "app-??.example.com"; empty takes any host
 	Path    string   // "" and "/*" take all paths, "/a" exactly /a, "/a/*" /a and everything below it; decoded, case-sensitive
 	Methods []string // GET covers HEAD; empty takes GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS
+
+	Headers map[string][]string // by name: one line of the header has one of the values
+	Query   map[string][]string // by name, which may have wildcards: one such parameter, decoded, has one of the values
+	Source  []string            // addresses and CIDRs of which one has the client's address, as trusted proxies report it
 }
 
 // Admit names the ambiguous spellings that a route lets through. Each defaults to refused. A request that uses one must
@@ -74,24 +91,20 @@ func (a Admit) findings() findings {
 	return f
 }
 
-// Validate reports everything that is wrong with m. Field is "hosts[i]", "path" or "methods[i]".
+// Validate reports everything that is wrong with m. Field is "hosts[i]", "path", "methods[i]", "headers.NAME", "query.NAME" or
+// "source[i]".
 func (m Match) Validate(report func(field, msg string)) {
-	for i, h := range m.Hosts {
-		if _, _, err := hostPattern(h); err != nil {
-			report(fmt.Sprintf("hosts[%d]", i), err.Error())
-		}
-	}
-	if _, _, err := pathPattern(m.Path); err != nil {
-		report("path", err.Error())
-	}
+	newMatcher(m, report)
 	for i, method := range m.Methods {
 		if err := checkMethodPattern(method); err != nil {
-			report(fmt.Sprintf("methods[%d]", i), err.Error())
+			report(index("methods", i), err.Error())
 		} else if slices.Contains(m.Methods[:i], method) {
-			report(fmt.Sprintf("methods[%d]", i), fmt.Sprintf("method %s is named twice", method))
+			report(index("methods", i), fmt.Sprintf("method %s is named twice", method))
 		}
 	}
 }
+
+func index(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }
 
 // String returns m as errors show it: "GET,POST app.example.com/api/*".
 func (m Match) String() string {
@@ -107,6 +120,10 @@ func (m Match) String() string {
 		b.WriteString("/*")
 	}
 	b.WriteString(m.Path)
+	if where := newMatcher(m, func(string, string) {}).where; !where.none() {
+		b.WriteString(" with ")
+		b.WriteString(where.String())
+	}
 	return b.String()
 }
 
@@ -120,8 +137,6 @@ func hostPattern(s string) (name string, wildcard bool, err error) {
 	switch {
 	case s == "*":
 		return "", false, fmt.Errorf("host %q: leave hosts empty to match any host", s)
-	case strings.Contains(name, "*"):
-		return "", false, fmt.Errorf("host %q: a wildcard stands for the first labels only, as in %q", s, "*.example.com")
 	case err != nil:
 		return "", false, fmt.Errorf("host %q: want a name such as %q or %q", s, "app.example.com", "*.example.com")
 	case port != "":
@@ -139,12 +154,10 @@ func pathPattern(s string) (path string, prefix bool, err error) {
 	switch {
 	case s[0] != '/':
 		return "", false, fmt.Errorf("path %q: want a leading slash", s)
-	case strings.Contains(path, "*"):
-		return "", false, fmt.Errorf("path %q: want a * only as the last segment, as in %q", s, "/api/*")
 	case strings.Contains(path, "%"):
 		return "", false, fmt.Errorf("path %q: want plain text, not percent-encoding; requests are decoded before they are matched", s)
-	case strings.ContainsAny(path, "?#;\\"):
-		return "", false, fmt.Errorf("path %q: want a path without ?, #, ; and backslash", s)
+	case strings.ContainsAny(path, "#;\\"):
+		return "", false, fmt.Errorf("path %q: want a path without #, ; and backslash", s)
 	}
 	if path == "" {
 		return "", true, nil

@@ -379,7 +379,8 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	}
 	for i, m := range rt.Match {
 		a.routes = append(a.routes, proxy.Route{
-			Name: matchName(rt.Name, i), Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
+			Name: matchName(rt.Name, i), Match: proxy.Match(m), Priority: rt.Priority, Group: rt.Name,
+			Admit: proxy.Admit(rt.Admit), Guards: guards, Handler: handler,
 			Response: security.Apply, ResponseLines: security.Lines, MaxBody: int64(rt.MaxBody),
 		})
 	}

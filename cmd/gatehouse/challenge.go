@@ -46,7 +46,7 @@ func (a *assembler) challengeRoutes() error {
 		}
 		a.routes = append(a.routes, proxy.Route{
 			Name: ownPrefix + challenge.Path + suffix, Match: proxy.Match{Hosts: hosts, Path: challenge.Path, Methods: []string{http.MethodPost}},
-			Guards: []func(http.Handler) http.Handler{limit}, Handler: a.challenger,
+			Group: ownPrefix + challenge.Path, Guards: []func(http.Handler) http.Handler{limit}, Handler: a.challenger,
 			Response: a.security.Apply, ResponseLines: a.security.Lines, MaxBody: 8 << 10, Gateway: true,
 		})
 	}

@@ -41,12 +41,12 @@ func (a *assembler) ownRoutes() error {
 		}
 		for path, handler := range endpoints {
 			a.routes = append(a.routes, proxy.Route{
-				Name: ownPrefix + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Guards: guardsOf(path),
+				Name: ownPrefix + path + suffix, Match: proxy.Match{Hosts: hosts, Path: path}, Group: ownPrefix + path, Guards: guardsOf(path),
 				Handler: handler, Response: a.security.Apply, ResponseLines: a.security.Lines, MaxBody: 64 << 10, Gateway: true,
 			})
 		}
 		a.routes = append(a.routes, proxy.Route{
-			Name:  ownPrefix + "keys" + suffix,
+			Name: ownPrefix + "keys" + suffix, Group: ownPrefix + "keys",
 			Match: proxy.Match{Hosts: hosts, Path: keysPrefix + "/*", Methods: []string{http.MethodGet}}, Handler: keys,
 			Response: a.security.Apply, ResponseLines: a.security.Lines, Gateway: true,
 		})
@@ -134,7 +134,10 @@ func (a *assembler) hostLists(some func(configs.Route) bool) [][]string {
 		for _, m := range rt.Match {
 			anyHost = anyHost || len(m.Hosts) == 0
 			for _, host := range m.Hosts {
-				named[strings.ToLower(host)] = true
+				if !strings.HasPrefix(host, "~") {
+					host = strings.ToLower(host)
+				}
+				named[host] = true
 			}
 		}
 	}
@@ -149,13 +152,20 @@ func (a *assembler) hostLists(some func(configs.Route) bool) [][]string {
 }
 
 // hosts are the host names of all routes that certificates are needed for. Wildcards are among them only for the
-// local authority, which can do what ACME cannot; certificate files may have each name below one.
+// local authority, which can do what ACME cannot; certificate files may have each name below one. It makes certificates for
+// names that differ in their first label, and none for other wildcards and for expressions.
 func (a *assembler) hosts() []string {
 	named := map[string]bool{}
 	for _, rt := range a.cfg.Routes {
 		for _, m := range rt.Match {
 			for _, host := range m.Hosts {
-				if !strings.HasPrefix(host, "*.") || a.cfg.TLS.Local {
+				first, rest, _ := strings.Cut(strings.ToLower(host), ".")
+				wild := strings.ContainsAny(first, "*?")
+				switch {
+				case strings.HasPrefix(host, "~"), strings.ContainsAny(rest, "*?"), wild && !a.cfg.TLS.Local:
+				case wild:
+					named["*."+rest] = true
+				default:
 					named[strings.ToLower(host)] = true
 				}
 			}

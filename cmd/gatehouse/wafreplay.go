@@ -57,11 +57,12 @@ func (c *replayCommand) Run(_ context.Context, env *environment) error {
 type plans struct {
 	table  *proxy.Generation
 	byName map[string]*tuning.Plan // by route
+	asking map[string]*tuning.Plan // the same of routes that ask for what no record has: headers, query and address
 	own    *tuning.Plan            // of what Gatehouse answers itself
 }
 
 func newPlans(cfg *configs.Config) (*plans, error) {
-	p := &plans{byName: map[string]*tuning.Plan{}}
+	p := &plans{byName: map[string]*tuning.Plan{}, asking: map[string]*tuning.Plan{}}
 	var routes []proxy.Route
 	a := &assembler{cfg: cfg}
 	for i := range cfg.Routes {
@@ -73,7 +74,10 @@ func newPlans(cfg *configs.Config) (*plans, error) {
 		for j, m := range rt.Match {
 			name := matchName(rt.Name, j)
 			p.byName[name] = plan
-			routes = append(routes, proxy.Route{Name: name, Match: proxy.Match(m), Admit: proxy.Admit(rt.Admit), Handler: http.NotFoundHandler()})
+			if len(m.Headers)+len(m.Query)+len(m.Source) > 0 {
+				p.asking[name] = plan
+			}
+			routes = append(routes, proxy.Route{Name: name, Match: proxy.Match(m), Priority: rt.Priority, Group: rt.Name, Admit: proxy.Admit(rt.Admit), Handler: http.NotFoundHandler()})
 		}
 	}
 	var err error
@@ -88,6 +92,9 @@ func newPlans(cfg *configs.Config) (*plans, error) {
 func (p *plans) of(rec *tuning.Record) (*tuning.Plan, error) {
 	if strings.HasPrefix(rec.Route, ownPrefix) && p.byName[rec.Route] == nil {
 		return p.own, nil
+	}
+	if plan := p.asking[rec.Route]; plan != nil {
+		return plan, nil
 	}
 	name, err := p.table.RouteOf(rec.Method, rec.Host, rec.Path)
 	if err != nil {

@@ -276,7 +276,7 @@ func (x *exchange) admitBody(r *http.Request, limit int64) error {
 	return x.wrapBody(r, limit)
 }
 
-// maxForwards counts an OPTIONS request down and reports whether it ends here (RFC 9110, section 7.6.2).
+// maxForwards reports whether an OPTIONS request ends here (RFC 9110, section 7.6.2). Who forwards it counts down.
 func maxForwards(h http.Header) (last bool, err error) {
 	values, ok := h["Max-Forwards"]
 	if !ok {
@@ -286,11 +286,7 @@ func maxForwards(h http.Header) (last bool, err error) {
 	if err != nil {
 		return false, errMaxForwards
 	}
-	if n == 0 {
-		return true, nil
-	}
-	h["Max-Forwards"] = []string{strconv.FormatUint(n-1, 10)}
-	return false, nil
+	return n == 0, nil
 }
 
 // answerOptions answers an OPTIONS request that is for the gateway itself.

@@ -65,7 +65,8 @@ var (
 	errLength        = bad("Content-Length is not a single number below 2^63")
 	errManyLengths   = bad("request has several Content-Length fields")
 	errManyCodings   = bad("request has several Transfer-Encoding fields")
-	errCoding        = &Error{http.StatusNotImplemented, "Transfer-Encoding is not chunked"}
+	errCoding        = &Error{http.StatusNotImplemented, "Transfer-Encoding is not chunked alone"}
+	errLastCoding    = &Error{http.StatusBadRequest, "Transfer-Encoding does not end with chunked"}
 	errCodingOn10    = bad("HTTP/1.0 request has Transfer-Encoding")
 	errBothFramings  = bad("request has both Content-Length and Transfer-Encoding")
 	errExpect        = &Error{http.StatusExpectationFailed, "Expect is not 100-continue"}

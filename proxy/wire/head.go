@@ -205,10 +205,16 @@ func (h *facts) setCoding(value []byte) *Error {
 		return errManyCodings
 	}
 	h.chunked = true
-	if !is(value, "chunked") {
+	if is(value, "chunked") {
+		return nil
+	}
+	// RFC 9112 section 6.3: 400 if chunked is not last, because then nobody knows where the body ends; section 6.1: 501 for a
+	// coding before it.
+	last := value[bytes.LastIndexByte(value, ',')+1:]
+	if is(bytes.Trim(last, " \t"), "chunked") {
 		return errCoding
 	}
-	return nil
+	return errLastCoding
 }
 
 // validHost admits a registered name of letters, digits and "._-", an IPv4 address or an IPv6 address in

@@ -28,6 +28,7 @@ type answer struct {
 	header http.Header
 	body   string
 	reset  bool // HTTP/2: the stream or connection was reset
+	ended  bool // HTTP/2: the stream ended with the whole answer
 }
 
 // dialTLS opens a connection as a client of sni would, trusting any certificate: what the tests of this
@@ -134,11 +135,13 @@ func readH2(fr *http2.Framer) answer {
 				}
 			}
 			if f.StreamEnded() {
+				a.ended = true
 				return a
 			}
 		case *http2.DataFrame:
 			a.body += string(f.Data())
 			if f.StreamEnded() {
+				a.ended = true
 				return a
 			}
 		case *http2.RSTStreamFrame:
@@ -301,7 +304,11 @@ func readBody(r *bufio.Reader, length int, chunked bool) (string, error) {
 		if _, err := io.CopyN(&body, r, n); err != nil {
 			return "", err
 		}
-		if end, err := readLine(r); err != nil || end != "" {
+		end, err := readLine(r)
+		for n == 0 && err == nil && end != "" { // trailers
+			end, err = readLine(r)
+		}
+		if err != nil || end != "" {
 			return "", errors.Join(err, fmt.Errorf("after a chunk: %q", end))
 		}
 		if n == 0 {

@@ -99,6 +99,7 @@ func (c *Config) checkSections(d *decoder) {
 		d.section("login", *c.Login)
 	}
 	c.checkTokens(d)
+	c.checkClientCertificates(d)
 	c.checkWAF(d)
 	c.checkIdle(d)
 	d.section("waf_budget", c.WAFBudget)

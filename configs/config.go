@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
 	"gatehouse/proxy/certs"
+	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/origin"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
@@ -64,6 +65,8 @@ type Config struct {
 	Headers headers.SecurityConfig `yaml:"headers"`
 	// Assertion is how the identity is told to upstreams.
 	Assertion headers.AssertionConfig `yaml:"assertion"`
+	// ClientCertificates say of which hosts the clients are asked for a certificate, and who vouches for it.
+	ClientCertificates []clientcert.Config `yaml:"client_certificates"`
 	// TrustedProxies are addresses and CIDRs of proxies in front whose X-Forwarded-For is believed.
 	// Default: none.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -158,6 +161,9 @@ type Route struct {
 	// groups, claims, email_domains, expr, provider, acr, max_age, prompt, on_unauthenticated or token.
 	// Required.
 	Require Require `yaml:"require"`
+	// ClientCertificate is whom the route lets in of those with a verified certificate: DNS names, URIs or e-mail addresses of
+	// which its subjectAltName must have one, or its subject as events show it. One or a list. Default all.
+	ClientCertificate Names `yaml:"client_certificate"`
 	// Limit names the limits that apply: one name or a list.
 	Limit Names `yaml:"limit"`
 	// WAF is a mode or a mapping, merged over the one at the top. After Load it is the whole of it.
@@ -318,7 +324,7 @@ func parsePrefixes(list []string) []netip.Prefix {
 
 // Files returns the absolute paths of files whose content is part of c, beside the configuration
 // file itself, and with a slash at the end those of directories of rules: what ${file:…} references name, the keys of assertions,
-// sets of addresses and databases of countries.
+// sets of addresses, databases of countries and trust stores.
 func (c *Config) Files() []string {
 	files := slices.Clone(c.loaded.src.expand.files)
 	for _, key := range c.Assertion.Keys {
@@ -335,6 +341,9 @@ func (c *Config) Files() []string {
 		files = append(files, set.File)
 	}
 	files = append(files, c.Geo.Country, c.Geo.ASN)
+	for _, each := range c.ClientCertificates {
+		files = append(files, each.CA...)
+	}
 	files = slices.DeleteFunc(files, func(name string) bool { return name == "" })
 	slices.Sort(files)
 	return slices.Compact(files)

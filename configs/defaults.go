@@ -171,6 +171,14 @@ func (c *Config) eachFile(f func(*string)) {
 			f(&p.OIDC.CA)
 		}
 	}
+	for _, each := range c.ClientCertificates {
+		for i := range each.CA {
+			f(&each.CA[i])
+		}
+		for i := range each.CRL {
+			f(&each.CRL[i])
+		}
+	}
 	if c.Fleet != nil {
 		f(&c.Fleet.CA)
 	}

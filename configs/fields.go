@@ -11,6 +11,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
+	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -94,6 +95,10 @@ func accepted(t reflect.Type, key string) []string {
 	case upstream.Config:
 		if key == "balance" {
 			return upstream.Balances()
+		}
+	case clientcert.Config:
+		if key == "mode" {
+			return []string{clientcert.ModeVerify, clientcert.ModePassthrough}
 		}
 	case certs.Config:
 		if key == "min_version" {

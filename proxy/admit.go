@@ -30,6 +30,9 @@ func (x *exchange) admit(r *http.Request) (*compiledRoute, error) {
 	if err := x.admitHost(r, target); err != nil {
 		return nil, err
 	}
+	if err := x.admitConnection(r); err != nil {
+		return nil, err
+	}
 	if target.form == asteriskForm {
 		x.answerOptions(standardMethods)
 		return nil, nil
@@ -176,6 +179,19 @@ func (x *exchange) admitHost(r *http.Request, target requestTarget) error {
 	}
 	r.Host = host
 	return nil
+}
+
+// admitConnection asks whether the connection is good enough for the host, or without one for that which it was opened for.
+func (x *exchange) admitConnection(r *http.Request) (err error) {
+	if x.gen.opts.Connection == nil {
+		return nil
+	}
+	host := x.event.Host
+	if host == "" && r.TLS != nil {
+		host = strings.ToLower(r.TLS.ServerName)
+	}
+	x.event.Certificate, err = x.gen.opts.Connection(r.TLS, host)
+	return err
 }
 
 // admitFields puts the headers in order: malformed ones refused, the client's claims about itself resolved or deleted, the

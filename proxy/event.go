@@ -41,6 +41,8 @@ type Event struct {
 	Subject string // who, once authenticated
 	Session string
 
+	Certificate *CertificateRecord // the client's, verified; nil without one
+
 	Rules    RulesRecord
 	WAF      WAFRecord
 	Limit    LimitRecord
@@ -58,6 +60,12 @@ type Event struct {
 
 // A Verdict is what one guard decided.
 type Verdict struct{ Guard, Verdict string }
+
+// A CertificateRecord is what is known of a client's certificate. It is shared by many events.
+type CertificateRecord struct {
+	Subject, Issuer, Serial string
+	Names                   []string // all that it is for, its subject included
+}
 
 // A RulesRecord is what the rules of the file made of the request.
 type RulesRecord struct {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,10 @@ type Options struct {
 	// StripHeaders deletes request headers that only the gateway may set. It runs on every admitted request before its route
 	// is known, and on trailers.
 	StripHeaders func(http.Header)
+	// Connection decides whether a connection may carry a request for a host, lower case and without port; "" is none. It is asked
+	// about every admitted request before its route is known, and returns what is known of the client's certificate, or nil.
+	// conn is nil without TLS. Default: every connection may, as long as the host is the one that it was opened for.
+	Connection func(conn *tls.ConnectionState, host string) (*CertificateRecord, error)
 	// OwnCookie reports the cookies that belong to the gateway. Admission takes them out; see OwnCookies.
 	OwnCookie func(name string) bool
 	// Violation returns the reason why r stands for a byte stream that was refused before it became a request, or nil.

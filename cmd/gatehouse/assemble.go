@@ -22,6 +22,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy"
+	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
@@ -53,6 +54,7 @@ type assembled struct {
 	hosts      []string           // exact host names, for certificates
 	keys       http.Handler       // the assertion's public keys; nil without an assertion
 	sharedKeys headers.SharedKeys // the assertion's, where they are those of a fleet; else nil
+	clients    *clientcert.Set    // whose certificates handshakes ask for; nil for nobody's
 	wafLog     *awslog.Output     // records in AWS's form; nil without them. The process opens it
 }
 
@@ -65,6 +67,7 @@ type parts struct {
 	providers  shelf[*authn.Provider]
 	issuers    shelf[*authn.TokenIssuer]
 	assertions shelf[*headers.Assertion]
+	clients    shelf[*clientcert.Policy]
 	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
 	geo        shelf[*ipset.Geo]
@@ -81,7 +84,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
+		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -94,6 +97,7 @@ func (p *parts) release() {
 	p.providers.release()
 	p.issuers.release()
 	p.assertions.release()
+	p.clients.release()
 	p.sharedKeys.release()
 	p.poolAPIs.release()
 	p.geo.release()
@@ -111,6 +115,7 @@ type assembler struct {
 	sessions  *authn.Sessions
 	assertion *headers.Assertion // nil without a login
 	shared    headers.SharedKeys // the assertion's keys, where they are those of a fleet; else nil
+	clients   *clientcert.Set    // whose certificates are asked for; nil for nobody's
 	strip     func(http.Header)
 	security  *headers.Security // of answers that are Gatehouse's own
 	resources acl.Resources     // what rules name
@@ -138,7 +143,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	if a.security, err = headers.NewSecurity(cfg.Headers); err != nil {
 		return nil, a.collect(nil, at("headers", err))
 	}
-	if err := errors.Join(a.takeResources(), a.takeChallenger()); err != nil {
+	if err := errors.Join(a.takeResources(), a.takeChallenger(), a.takeClients()); err != nil {
 		return nil, a.collect(nil, err)
 	}
 	var problems configs.Problems
@@ -155,7 +160,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	if err != nil {
 		return nil, err
 	}
-	out := &assembled{generation: generation, parts: a.parts, hosts: a.hosts(), sharedKeys: a.shared}
+	out := &assembled{generation: generation, parts: a.parts, hosts: a.hosts(), sharedKeys: a.shared, clients: a.clients}
 	if a.assertion != nil {
 		out.keys = a.assertion.Keys()
 	}
@@ -238,6 +243,9 @@ func (a *assembler) options() proxy.Options {
 	}
 	if a.sessions != nil || a.challenger != nil {
 		opts.OwnCookie = a.ownCookie
+	}
+	if a.clients != nil {
+		opts.Connection = a.connection
 	}
 	return opts
 }
@@ -369,7 +377,7 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	if err != nil {
 		return at(place+".assertion", err)
 	}
-	handler, err := a.destination(rt, assert)
+	handler, err := a.destination(rt, a.certified(assert))
 	if err != nil {
 		return err
 	}
@@ -395,7 +403,7 @@ func matchName(route string, i int) string {
 	return fmt.Sprintf("%s (%d)", route, i+1)
 }
 
-// guards builds a route's guards, in the one order that there is: limits by address, WAF, authenticate
+// guards builds a route's guards, in the one order that there is: names of the client's certificate, limits by address, WAF, authenticate
 // and authorise, limits by identity.
 func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler) http.Handler, error) {
 	var byAddress, byIdentity []func(http.Handler) http.Handler
@@ -415,7 +423,7 @@ func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(byAddress, inspect, a.gate(rt), byIdentity), nil
+	return slices.Concat(a.named(rt), byAddress, inspect, a.gate(rt), byIdentity), nil
 }
 
 func (a *assembler) limit(name string, cfg ratelimit.Config) (guard func(http.Handler) http.Handler, byIdentity bool, err error) {

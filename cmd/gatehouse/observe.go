@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
+	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
 	"gatehouse/waf/acl"
@@ -241,6 +242,9 @@ func eventAttrs(e *proxy.Event) []slog.Attr {
 	)
 	text("subject", e.Subject)
 	text("session", e.Session)
+	if c := e.Certificate; c != nil {
+		attrs = append(attrs, slog.Group("certificate", "subject", c.Subject, "issuer", c.Issuer, "serial", c.Serial))
+	}
 	if v := e.Verdicts(); len(v) > 0 {
 		attrs = append(attrs, verdictAttr(v))
 	}
@@ -505,9 +509,12 @@ func (o *observer) certificateObtained(host string, renewed bool) {
 
 // connection records a connection that ended before it made a request. Scanners do so all day: it is
 // counted, not logged.
-func (o *observer) connection(_ net.Addr, err error) {
+func (o *observer) connection(peer net.Addr, err error) {
 	kind := "error"
 	switch {
+	case clientcert.ReasonOf(err) != "": // it is not scanners who have a certificate
+		kind = "client_certificate"
+		o.log.Warn("client certificate refused", "client", host(peer), "reason", clientcert.ReasonOf(err), "error", err.Error())
 	case errors.As(err, new(*wire.HandshakeError)):
 		kind = "handshake"
 	case errors.Is(err, wire.ErrTooManyConnections):
@@ -518,6 +525,14 @@ func (o *observer) connection(_ net.Addr, err error) {
 		kind = "proxy_protocol"
 	}
 	o.metrics.connections.WithLabelValues(kind).Inc()
+}
+
+// host is the address of a peer, without its port.
+func host(peer net.Addr) string {
+	if ap, ok := peer.(*net.TCPAddr); ok {
+		return address(ap.AddrPort().Addr().Unmap())
+	}
+	return ""
 }
 
 func (o *observer) info(msg string, attrs ...any) { o.log.Info(msg, attrs...) }

@@ -371,6 +371,8 @@ func (p *process) pools() (all []*upstream.Pool) {
 
 // activate makes a generation current and keeps trying to reach its provider.
 func (p *process) activate(ctx context.Context, next *assembled) {
+	// First: a connection that was not asked is refused with 421, and its client comes again.
+	p.certs.AskClients(next.clients.Configure)
 	previous, previousParts := p.gateway.Swap(next.generation), (*parts)(nil)
 	if p.current != nil {
 		previousParts = p.current.parts

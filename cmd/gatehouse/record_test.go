@@ -28,7 +28,7 @@ func fullEvent() *proxy.Event {
 		Route: "app", Generation: "g1", Proto: "HTTP/2.0", TLSVersion: "TLS 1.3", Scheme: "https", Method: "GET",
 		Host: "app.test", Path: "/a%20b", UserAgent: "line one\nline \"two\" \xff",
 		Peer: netip.MustParseAddr("10.0.0.1"), ClientIP: netip.MustParseAddr("192.0.2.1"),
-		Status: 502, BytesIn: 3, BytesOut: 5, Duration: 1234567 * time.Nanosecond, Subject: "alice", Session: "s1",
+		Status: 502, BytesIn: 3, BytesOut: 5, Duration: 1234567 * time.Nanosecond, Subject: "alice", Certificate: &proxy.CertificateRecord{Subject: "CN=c", Issuer: "CN=ca", Serial: "01"}, Session: "s1",
 		WAF: proxy.WAFRecord{
 			Mode: "block", Verdict: "block", Score: 10, Cause: 949110, Rules: []int{942100}, Threshold: 5, Paranoia: 1,
 			Limit: "work", Response: proxy.WAFResponse{Verdict: "pass", Score: 3},

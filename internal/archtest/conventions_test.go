@@ -116,7 +116,7 @@ func names(literal *ast.CompositeLit, field string) bool {
 
 // policies are the packages that decide about requests.
 func policies() []string {
-	return []string{"authn", "authn/cognitoapi", "headers", "proxy/ratelimit", "waf", "waf/acl", "waf/challenge", "waf/ipset"}
+	return []string{"authn", "authn/cognitoapi", "headers", "proxy/clientcert", "proxy/ratelimit", "waf", "waf/acl", "waf/challenge", "waf/ipset"}
 }
 
 // answerWriter holds answers back until they are inspected, on routes that ask for it. Nothing but a writer that the

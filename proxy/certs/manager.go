@@ -57,6 +57,7 @@ type Manager struct {
 	managed   map[string]context.CancelFunc        // ACME names
 	old       map[string][]certmagic.SubjectIssuer // of authorities that a reload replaced, still served
 	fresh     map[string]bool                      // ACME names with a first certificate that no handshake gets yet
+	clients   func(host string, base *tls.Config) *tls.Config
 }
 
 // New returns a manager that serves what is in cfg.Certificates and, if cfg.Local, mints; ACME starts with
@@ -335,10 +336,18 @@ func (m *Manager) Close() {
 
 func (m *Manager) statePath(name string) string { return filepath.Join(m.stateDir, name) }
 
+// AskClients has handshakes done with what ask returns for the host that the client named, "" if it named none; nil is as ever.
+// Challenges of ACME are not asked about.
+func (m *Manager) AskClients(ask func(host string, base *tls.Config) *tls.Config) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.clients = ask
+}
+
 // TLSConfig returns the configuration for the TLS listeners. It stays good when certificates and hosts
 // change. Session ticket keys are crypto/tls's own, which rotates them daily.
 func (m *Manager) TLSConfig() *tls.Config {
-	return &tls.Config{
+	tc := &tls.Config{
 		MinVersion: m.version,
 		// ECDHE with AEAD only. Go's defaults still have CBC suites, which give an attacker a padding oracle
 		// to hope for and a lower grade with testssl. TLS 1.3's suites are not configurable and all AEAD.
@@ -356,6 +365,16 @@ func (m *Manager) TLSConfig() *tls.Config {
 			return m.certificate(hello, time.Now())
 		},
 	}
+	tc.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		m.mu.RLock()
+		ask := m.clients
+		m.mu.RUnlock()
+		if ask == nil || isChallenge(hello) {
+			return nil, nil
+		}
+		return ask(normal(hello.ServerName), tc), nil
+	}
+	return tc
 }
 
 // A view is what one handshake or request needs of the manager's state.

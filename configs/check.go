@@ -324,8 +324,32 @@ func (c *Config) checkRoute(d *decoder, i int) {
 	if p := r.StripPrefix; p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || !plainPath(p)) {
 		d.fault(path+".strip_prefix", fmt.Sprintf(`want a path such as "/admin", without a "/" at its end, got %q`, p))
 	}
+	c.checkRewrite(d, r, path)
 	c.checkHeaders(d, path+".headers", r.Headers)
 	c.checkAssertion(d, path+".assertion", r.Assertion)
+}
+
+// checkRewrite checks what of a request and its answer is changed on the way.
+func (c *Config) checkRewrite(d *decoder, r *Route, path string) {
+	if r.RestorePrefix && r.StripPrefix == "" {
+		d.fault(path+".restore_prefix", "there is nothing to put back: want strip_prefix beside it")
+	}
+	_, directory := c.Origins[r.To]
+	_, api := c.CognitoAPI[r.To]
+	local := !forwards(*r) || directory || api
+	if r.RestorePrefix && local {
+		d.fault(path+".restore_prefix", "does nothing: the route does not go to an upstream")
+	}
+	if r.Rewrite == nil {
+		return
+	}
+	d.section(path+".rewrite", *r.Rewrite)
+	switch {
+	case local:
+		d.fault(path+".rewrite", "does nothing: the route does not go to an upstream")
+	case r.StripPrefix != "" && (r.Rewrite.Path != nil || r.Rewrite.URL != nil):
+		d.fault(path+".rewrite", "the route has strip_prefix, which changes the path too: want one of them")
+	}
 }
 
 // plainPath reports whether p is a path in its only spelling: nothing encoded, no dot segments.

@@ -48,8 +48,7 @@ func (c *Config) checkClientCertificates(d *decoder) {
 func (r Route) on(host string) bool {
 	return slices.ContainsFunc(r.Match, func(m Match) bool {
 		return len(m.Hosts) == 0 || slices.ContainsFunc(m.Hosts, func(own string) bool {
-			own = canonicalHost(own)
-			return clientcert.Covers(host, own) || clientcert.Covers(own, host)
+			return covers(host)(canonicalHost(own))
 		})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
+	"gatehouse/proxy"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/origin"
@@ -176,6 +177,12 @@ type Route struct {
 	Assertion *headers.RouteAssertionConfig `yaml:"assertion"`
 	// StripPrefix is a path prefix that is taken off before forwarding, such as "/admin".
 	StripPrefix string `yaml:"strip_prefix"`
+	// RestorePrefix puts strip_prefix back into the Location, Content-Location and Refresh of answers, where they lead to this
+	// host, and into the Path of cookies, for applications that do not look at X-Forwarded-Prefix; default false.
+	RestorePrefix bool `yaml:"restore_prefix"`
+	// Rewrite sends the upstream another host, path or query than the client's, as the transforms of an ALB's rule do: a
+	// mapping with host, path or url.
+	Rewrite *proxy.RewriteConfig `yaml:"rewrite"`
 	// Admit lets requests in that have more than one reading and are refused by default.
 	Admit Admit `yaml:"admit"`
 	// MaxBody is the largest request body, such as "10MiB"; default 100MiB.

@@ -135,6 +135,8 @@ func required(t reflect.Type) []string {
 		return []string{"directory"}
 	case "origin.RedirectConfig":
 		return []string{"to"}
+	case "proxy.Replacement":
+		return []string{"regex"}
 	case "upstream.Config":
 		return []string{"endpoints"}
 	case "certs.File":
@@ -335,7 +337,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy/certs", "../proxy/clientcert", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy", "../proxy/certs", "../proxy/clientcert", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -614,8 +614,13 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 	if err != nil {
 		return nil, err
 	}
+	target, err := rewrite(rt)
+	if err != nil {
+		return nil, err
+	}
 	return pool.Handler(upstream.Options{
-		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, StripPrefix: rt.StripPrefix,
+		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme,
+		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
 		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
 	}), nil

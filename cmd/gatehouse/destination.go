@@ -53,7 +53,7 @@ func (a *assembler) split(rt *configs.Route, assert func(in *http.Request, out h
 
 // origin returns what answers a route that goes to no server; nil for others.
 func (a *assembler) origin(rt *configs.Route) (http.Handler, error) {
-	opts := origin.Options{Deny: proxy.Deny, Navigates: proxy.Navigates, StripPrefix: rt.StripPrefix}
+	opts := origin.Options{Deny: proxy.Deny, Navigates: proxy.Navigates, StripPrefix: rt.StripPrefix, Scheme: clientScheme}
 	switch cfg, ok := a.cfg.Origins[rt.To]; {
 	case rt.Redirect != nil:
 		return origin.NewRedirect(*rt.Redirect, opts)
@@ -71,4 +71,21 @@ func (a *assembler) origin(rt *configs.Route) (http.Handler, error) {
 		}), nil
 	}
 	return nil, nil
+}
+
+// rewrite returns what a route sends instead of the client's host, path and query; nil for none.
+func rewrite(rt *configs.Route) (func(*http.Request) (path, query, host string, err error), error) {
+	if rt.Rewrite == nil {
+		return nil, nil
+	}
+	w, err := proxy.NewRewrite(*rt.Rewrite, proxy.Admit(rt.Admit))
+	if err != nil {
+		return nil, err
+	}
+	return func(r *http.Request) (path, query, host string, err error) {
+		if path, query, host, err = w.Target(r); err != nil {
+			proxy.EventFrom(r.Context()).Note("rewrite", "refused")
+		}
+		return path, query, host, err
+	}, nil
 }

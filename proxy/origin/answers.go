@@ -21,9 +21,9 @@ const (
 
 // RedirectConfig sends clients elsewhere.
 type RedirectConfig struct {
-	// To is the address, such as "https://www.example.com/#{path}?#{query}", or without a host, "/new/#{path}". #{host},
-	// #{port}, #{path} and #{query} stand for those of the request, the path without its first slash and both as they were
-	// sent, as in a redirect action of an ALB's listener rule. A "?" at the end goes when the query is empty. Required.
+	// To is the address, such as "https://www.example.com/#{path}?#{query}", or without a host, "/new/#{path}". #{protocol},
+	// #{host}, #{port}, #{path} and #{query} stand for those of the request, the path without its first slash and both as they
+	// were sent, as in a redirect action of an ALB's listener rule. A "?" at the end goes when the query is empty. Required.
 	To string `yaml:"to"`
 	// Status is 301, 302, 303, 307 or 308; default 302. 307 and 308 keep the method and the body.
 	Status int `yaml:"status"`
@@ -42,6 +42,7 @@ func (c RedirectConfig) Validate(report func(field, msg string)) {
 // Returns reports whether c sends a request back to where it came from, on a route that takes no prefix off.
 func (c RedirectConfig) Returns() bool {
 	to := strings.TrimSuffix(strings.TrimSuffix(c.To, "?#{query}"), "/#{path}")
+	to = strings.Replace(to, "#{protocol}://", "https://", 1)
 	return to != c.To && slices.Contains([]string{"", "https://#{host}", "https://#{host}:#{port}"}, to)
 }
 
@@ -65,9 +66,9 @@ func parseTemplate(s string) (template, error) {
 		name, after, closed := strings.Cut(rest, "}")
 		switch {
 		case !closed:
-			return nil, fmt.Errorf("placeholder %q has no end: known are #{host}, #{port}, #{path} and #{query}", "#{"+name)
-		case !slices.Contains([]string{"host", "port", "path", "query"}, name):
-			return nil, fmt.Errorf("unknown placeholder %q: known are #{host}, #{port}, #{path} and #{query}", "#{"+name+"}")
+			return nil, fmt.Errorf("placeholder %q has no end: known are #{protocol}, #{host}, #{port}, #{path} and #{query}", "#{"+name)
+		case !slices.Contains([]string{"protocol", "host", "port", "path", "query"}, name):
+			return nil, fmt.Errorf("unknown placeholder %q: known are #{protocol}, #{host}, #{port}, #{path} and #{query}", "#{"+name+"}")
 		}
 		t = append(t, name)
 		s = after
@@ -78,7 +79,7 @@ func parseTemplate(s string) (template, error) {
 // check looks at the address that t gives for an ordinary request: its scheme, host and path must not depend on what a
 // client sends as path or query.
 func (t template) check() error {
-	address := t.fill(map[string]string{"host": "h.example", "port": "8443", "path": "p", "query": "q"})
+	address := t.fill(map[string]string{"protocol": "https", "host": "h.example", "port": "8443", "path": "p", "query": "q"})
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r > '~' }):
@@ -88,7 +89,7 @@ func (t template) check() error {
 	case u.Host == "" || u.User != nil:
 		return errors.New("want a host behind the scheme, and nothing else before the path")
 	}
-	other, err := url.Parse(t.fill(map[string]string{"host": "h.example", "port": "8443", "path": "@x.example/", "query": "@x.example/"}))
+	other, err := url.Parse(t.fill(map[string]string{"protocol": "https", "host": "h.example", "port": "8443", "path": "@x.example/", "query": "@x.example/"}))
 	if err != nil || other.Host != u.Host || other.User != nil || u.Path == "" && !strings.HasSuffix(address, u.Host) {
 		return errors.New(`want a "/" behind the host: what a client sends must not become part of it`)
 	}
@@ -114,7 +115,7 @@ func NewRedirect(cfg RedirectConfig, opts Options) (http.Handler, error) {
 	}
 	status := cmp.Or(cfg.Status, http.StatusFound)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		location, err := t.location(r, opts.StripPrefix)
+		location, err := t.location(r, opts)
 		if err != nil {
 			opts.Deny(w, r, err)
 			return
@@ -125,21 +126,32 @@ func NewRedirect(cfg RedirectConfig, opts Options) (http.Handler, error) {
 	}), nil
 }
 
-func (t template) location(r *http.Request, strip string) (string, error) {
-	p, ok := below(r.URL.EscapedPath(), strip)
+func (t template) location(r *http.Request, opts Options) (string, error) {
+	p, ok := below(r.URL.EscapedPath(), opts.StripPrefix)
 	if !ok {
 		return "", notFound("path is not below strip_prefix")
 	}
+	protocol, usual := "https", "443"
+	if opts.Scheme != nil && opts.Scheme(r) == "http" {
+		protocol = "http"
+		if len(t) > 1 && t[0] == "" && t[1] == "protocol" { // the port goes with it
+			usual = "80"
+		}
+	}
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
-		host, port = r.Host, "443"
+		host, port = r.Host, usual
 	} else if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	location := t.fill(map[string]string{"host": host, "port": port, "path": strings.TrimLeft(p, "/"), "query": r.URL.RawQuery})
+	location := t.fill(map[string]string{
+		"protocol": protocol, "host": host, "port": port, "path": strings.TrimLeft(p, "/"), "query": r.URL.RawQuery,
+	})
 	location = strings.TrimSuffix(location, "?")
-	if rest, ok := strings.CutPrefix(location, "https://"+host+":443/"); ok {
-		location = "https://" + host + "/" + rest
+	for scheme, own := range map[string]string{"https": "443", "http": "80"} {
+		if rest, ok := strings.CutPrefix(location, scheme+"://"+host+":"+own+"/"); ok {
+			location = scheme + "://" + host + "/" + rest
+		}
 	}
 	if len(location) > maxLocation {
 		return "", &refusal{http.StatusInsufficientStorage, "the address is too long to be sent to", ""}

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -25,11 +26,16 @@ func TestRedirect(t *testing.T) {
 		{"https://#{host}:#{port}/#{path}", "", "example.com", "/a", "https://example.com/a"},
 		{"http://#{host}:#{port}/#{path}", "", "example.com", "/a", "http://example.com:443/a"},
 		{"https://www.example.com/#{path}", "", "example.com", "/to:https://example.com:443/a", "https://www.example.com/to:https://example.com:443/a"},
+		{"#{protocol}://www.#{host}/#{path}", "", "example.com:8443", "/a", "http://www.example.com/a"},
+		{"#{protocol}://#{host}:#{port}/new/#{path}", "", "example.com", "/a", "http://example.com/new/a"},
+		{"#{protocol}://#{host}:#{port}/new/#{path}", "", "example.com:81", "/a", "http://example.com:81/new/a"},
+		{"https://www.example.com/#{protocol}/#{path}", "", "example.com", "/a", "https://www.example.com/http/a"},
 		// What a client sends leads nowhere else.
 		{"/#{path}?q=#{query}", "", "example.com", "//evil.example/", "https://example.com/evil.example/?q="},
 		{"https://www.example.com/#{path}", "", "example.com", "/@evil.example", "https://www.example.com/@evil.example"},
 	} {
-		h, err := NewRedirect(RedirectConfig{To: tt.to, Status: 308}, Options{Deny: deny, StripPrefix: tt.strip})
+		http := func(*http.Request) string { return "http" } // as a trusted proxy says
+		h, err := NewRedirect(RedirectConfig{To: tt.to, Status: 308}, Options{Deny: deny, StripPrefix: tt.strip, Scheme: http})
 		if err != nil {
 			t.Errorf("%s: %v", tt.to, err)
 			continue

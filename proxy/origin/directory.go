@@ -22,6 +22,8 @@ type Options struct {
 	Navigates func(*http.Request) bool
 	// StripPrefix is a path prefix that is taken off on a segment boundary.
 	StripPrefix string
+	// Scheme is what the client used, "https" or "http", where a proxy in front ended its TLS; default https.
+	Scheme func(*http.Request) string
 }
 
 // A Directory answers requests with the files below a directory. It opens the directory anew for each request, so that a

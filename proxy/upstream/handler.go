@@ -40,6 +40,14 @@ type Options struct {
 	WebSocket bool
 	// StripPrefix is a path prefix that is taken off on a segment boundary; the upstream is told in X-Forwarded-Prefix.
 	StripPrefix string
+	// RestorePrefix puts StripPrefix back into the answer's Location, Content-Location and Refresh, where they lead to the
+	// client's host or to the one that the upstream was sent, and into the Path of its cookies. What begins with the prefix
+	// already stays, and so do bodies, and cookies whose name says __Host-.
+	RestorePrefix bool
+	// Rewrite returns the path, escaped, and the query that are sent instead of the request's, and the host, or "" for the one
+	// that would be sent. It must not change in. An error means that nothing is sent; it goes to Deny as it is. It goes
+	// before StripPrefix.
+	Rewrite func(in *http.Request) (path, query, host string, err error)
 }
 
 // Result is what one request had of its upstream.
@@ -114,7 +122,8 @@ type exchange struct {
 
 	// The request as it is sent.
 	path, query string
-	mark        bool // '?' is sent
+	host        string // as Options.Rewrite has it, or ""
+	mark        bool   // '?' is sent
 	upgrade     bool
 	expect      bool // the client waits for 100 Continue, and so does the upstream know
 	held        bool // the body is not sent before the upstream says 100 Continue, or nothing for a while

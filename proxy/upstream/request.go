@@ -79,7 +79,14 @@ func (x *exchange) target() error {
 		}
 		return nil
 	}
-	if x.path[0] != '/' || !validTarget(x.path) || !validTarget(x.query) {
+	if rewrite := x.h.opts.Rewrite; rewrite != nil {
+		var err error
+		if x.path, x.query, x.host, err = rewrite(x.r); err != nil {
+			return err
+		}
+		x.mark = x.query != ""
+	}
+	if x.path == "" || x.path[0] != '/' || !validTarget(x.path) || !validTarget(x.query) {
 		return badRequest("target: want a path that starts with / and visible characters")
 	}
 	if prefix := x.h.opts.StripPrefix; prefix != "" {
@@ -310,11 +317,7 @@ func (x *exchange) appendHead(ep *endpoint) error {
 		b = append(b, x.query...)
 	}
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	if x.p.preserveHost && x.r.Host != "" {
-		b = append(b, x.r.Host...)
-	} else {
-		b = append(b, ep.addr.host...)
-	}
+	b = append(b, x.sentHost(ep)...)
 	b = append(b, "\r\n"...)
 	for key, values := range x.out {
 		if !validToken(key) {
@@ -335,6 +338,17 @@ func (x *exchange) appendHead(ep *endpoint) error {
 	}
 	x.wbuf = append(x.appendFraming(b), "\r\n"...)
 	return nil
+}
+
+// sentHost is the Host that an endpoint is sent.
+func (x *exchange) sentHost(ep *endpoint) string {
+	switch {
+	case x.host != "":
+		return x.host
+	case x.p.preserveHost && x.r.Host != "":
+		return x.r.Host
+	}
+	return ep.addr.host
 }
 
 // appendFraming writes the fields that belong to this hop.

@@ -226,6 +226,9 @@ func (x *exchange) relay() error {
 
 // copyResponseHeader lets the route's hook see the answer's fields, and copies them.
 func (x *exchange) copyResponseHeader(length []string) {
+	if x.h.opts.RestorePrefix {
+		x.restorePrefix()
+	}
 	if x.h.opts.Response != nil {
 		x.h.opts.Response(x.r, x.in)
 	}

@@ -109,6 +109,10 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	for name, up := range c.Upstreams {
 		d.section("upstreams."+name, up)
+		others := slices.DeleteFunc(keys(c.Upstreams), func(other string) bool { return other == name })
+		if up.Failover != "" && !slices.Contains(others, up.Failover) {
+			d.fault("upstreams."+name+".failover", fmt.Sprintf("want another upstream, got %q%s (upstreams: %s)", up.Failover, suggest.DidYouMean(up.Failover, others), listed(others)))
+		}
 	}
 	for name, at := range c.Origins {
 		d.section("origins."+name, at)

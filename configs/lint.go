@@ -83,6 +83,11 @@ func lintUnused(c *Config, say func(path, format string, args ...any)) {
 			limited[name] = true
 		}
 	}
+	for name, up := range c.Upstreams {
+		if to[name] && up.Failover != "" {
+			to[up.Failover] = true
+		}
+	}
 	for name := range c.Upstreams {
 		if !to[name] {
 			say("upstreams."+name, "no route goes here")

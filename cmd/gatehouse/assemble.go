@@ -601,16 +601,7 @@ func (a *assembler) gateOptions() authn.GateOptions {
 
 // upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
 func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
-	cfg := a.cfg.Upstreams[name]
-	var files []string
-	if cfg.TLS.CA != "" {
-		files = append(files, cfg.TLS.CA)
-	}
-	pool, err := a.parts.pools.take(
-		name+" "+digest(cfg, files...), a.prev.pools,
-		func() (*upstream.Pool, error) { return upstream.NewPool(name, cfg) },
-		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
-	)
+	pool, err := a.pool(name)
 	if err != nil {
 		return nil, err
 	}
@@ -618,8 +609,14 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 	if err != nil {
 		return nil, err
 	}
+	var failover *upstream.Pool
+	if other := a.cfg.Upstreams[name].Failover; other != "" {
+		if failover, err = a.pool(other); err != nil {
+			return nil, err
+		}
+	}
 	return pool.Handler(upstream.Options{
-		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme,
+		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover,
 		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
 		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
@@ -659,24 +656,6 @@ func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
 		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
 	}
 	a.deleted(in, changes.Expired)
-}
-
-func recordUpstream(ctx context.Context, r upstream.Result) {
-	event := proxy.EventFrom(ctx)
-	event.Upstream = proxy.UpstreamRecord{
-		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
-	}
-	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedHere(err) && !refusedHere(context.Cause(ctx)) {
-		event.Note("upstream", string(err.Reason))
-	} else if r.Ended { // a WebSocket, which ends without an error
-		event.Note("upstream", string(upstream.ReasonEnded))
-	}
-}
-
-// refusedHere reports that the WAF refused the answer, or that it or a rule refused the body on its way: the upstream and
-// the client have no part in that.
-func refusedHere(err error) bool {
-	return errors.As(err, new(*waf.Blocked)) || errors.As(err, new(*waf.Failure)) || errors.As(err, new(*acl.Failure))
 }
 
 func limitVerdict(d ratelimit.Decision) string {

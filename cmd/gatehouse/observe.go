@@ -133,7 +133,8 @@ func newMetrics(registry *prometheus.Registry) metrics {
 			Namespace: "gatehouse", Name: "fleet_up", Help: "1 while the store of the fleet answers, 0 while this instance works alone.",
 		}, nil),
 		endpoints: &upstreamHealth{
-			prometheus.NewDesc("gatehouse_upstream_endpoints", "Endpoints, by what health checks say of them.", []string{"upstream", "health"}, nil),
+			prometheus.NewDesc("gatehouse_upstream_endpoints", "Endpoints, by what checks and requests say of them.", []string{"upstream", "health"}, nil),
+			prometheus.NewDesc("gatehouse_upstream_events_total", "What became of requests before an endpoint had them.", []string{"upstream", "event"}, nil),
 			func() []*upstream.Pool { return nil },
 		},
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
@@ -445,17 +446,34 @@ func (o *observer) health(h upstream.Health) {
 
 // upstreamHealth shows how many endpoints of each upstream are well, whenever somebody asks.
 type upstreamHealth struct {
-	desc  *prometheus.Desc
-	pools func() []*upstream.Pool
+	desc   *prometheus.Desc
+	events *prometheus.Desc
+	pools  func() []*upstream.Pool
 }
 
-func (u *upstreamHealth) Describe(to chan<- *prometheus.Desc) { to <- u.desc }
+func (u *upstreamHealth) Describe(to chan<- *prometheus.Desc) {
+	to <- u.desc
+	to <- u.events
+}
 
 func (u *upstreamHealth) Collect(to chan<- prometheus.Metric) {
 	for _, p := range u.pools() {
 		unwell := len(p.Ailing())
 		to <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, float64(p.Endpoints()-unwell), p.Name(), "well")
 		to <- prometheus.MustNewConstMetric(u.desc, prometheus.GaugeValue, float64(unwell), p.Name(), "unwell")
+		stats := p.Stats()
+		for _, e := range []struct {
+			event string
+			n     int64
+		}{
+			{"retry", stats.Retries},
+			{"retry_refused", stats.RetriesRefused},
+			{"overloaded", stats.Overloaded},
+			{"ejected", stats.Ejections},
+			{"failover", stats.Failovers},
+		} {
+			to <- prometheus.MustNewConstMetric(u.events, prometheus.CounterValue, float64(e.n), p.Name(), e.event)
+		}
 	}
 }
 

@@ -373,15 +373,18 @@ func (p *process) pools() (all []*upstream.Pool) {
 func (p *process) activate(ctx context.Context, next *assembled) {
 	// First: a connection that was not asked is refused with 421, and its client comes again.
 	p.certs.AskClients(next.clients.Configure)
-	previous, previousParts := p.gateway.Swap(next.generation), (*parts)(nil)
+	var previousParts *parts
+	var retiring []*upstream.Pool
 	if p.current != nil {
 		previousParts = p.current.parts
+		retiring = succeedPools(previousParts.pools, next.parts.pools)
 	}
+	previous := p.gateway.Swap(next.generation)
 	p.current = next
 	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(next.wafLog))
 	p.joinFleet()
-	if previousParts != nil {
-		succeedPools(previousParts.pools, next.parts.pools)
+	for _, pool := range retiring {
+		pool.Retire()
 	}
 	for _, pool := range next.parts.pools {
 		pool.value.Start(p.observer.health)

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"sync"
-
-	"gatehouse/proxy/upstream"
-)
+import "sync"
 
 // A shared is a part that several generations may hold: an engine, a pool, a limiter. It is closed when
 // the last generation that holds it has served its last request.
@@ -59,26 +55,5 @@ func (s shelf[T]) take(digest string, prev shelf[T], build func() (T, error), cl
 func (s shelf[T]) release() {
 	for _, p := range s {
 		p.release()
-	}
-}
-
-// succeedPools has upstreams that are configured anew go on with the endpoints that they keep, and takes those out that the
-// next generation does not have.
-func succeedPools(previous, next shelf[*upstream.Pool]) {
-	retiring := map[string]*upstream.Pool{}
-	for digest, old := range previous {
-		if next[digest] == nil {
-			retiring[old.value.Name()] = old.value
-		}
-	}
-	for digest, pool := range next {
-		name := pool.value.Name()
-		if old := retiring[name]; old != nil && previous[digest] == nil {
-			pool.value.Succeed(old)
-			delete(retiring, name)
-		}
-	}
-	for _, old := range retiring {
-		old.Retire()
 	}
 }

@@ -54,8 +54,21 @@ type Config struct {
 	// DeregistrationDelay is how long requests and WebSockets may last at an endpoint that is taken out, by a reload or by
 	// DNS: up to 1h; default 5m, as with an ALB.
 	DeregistrationDelay string `yaml:"deregistration_delay"`
-	// Health has each endpoint asked whether it is well. Without it, one that cannot be connected to is tried last for 5 s.
+	// Health has each endpoint asked whether it is well.
 	Health *HealthConfig `yaml:"health"`
+	// Passive has endpoints left out by how their requests end. Without it, one that cannot be connected to is left out for 5 s,
+	// and for longer if that was of no use.
+	Passive *PassiveConfig `yaml:"passive"`
+	// MinHealthy is how many endpoints, or which share of them such as "50%", must be well for the others to get no requests;
+	// with fewer, all get them, as with an ALB's unhealthy_state_routing. Default 1.
+	MinHealthy string `yaml:"min_healthy"`
+	// Failover names the upstream that has the requests while fewer than min_healthy endpoints of this one are well. Its own
+	// failover is not asked.
+	Failover string `yaml:"failover"`
+	// Retry bounds second attempts.
+	Retry *RetryConfig `yaml:"retry"`
+	// Circuit bounds what is under way at a time.
+	Circuit *CircuitConfig `yaml:"circuit"`
 	// Via sends "Via: 1.1 gatehouse" to the upstream, as RFC 9110 section 7.6.3 asks of a gateway; default true.
 	// nginx does not compress answers to requests with a Via unless gzip_proxied says so.
 	Via *bool `yaml:"via"`

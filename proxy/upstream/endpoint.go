@@ -17,11 +17,17 @@ type endpoint struct {
 
 	unwell      atomic.Bool  // health checks say so
 	known       atomic.Bool  // it has been well before
-	avoidUntil  atomic.Int64 // until then others are preferred, in Unix nanoseconds; 0 if they are not
+	suspect     atomic.Bool  // requests have failed, or it is left out because of that
+	failures    atomic.Int32 // requests that failed in a row
+	avoidUntil  atomic.Int64 // left out until then, in Unix nanoseconds, and until a request does well after; 0 if it is not
+	trial       atomic.Bool  // such a request is under way
 	newSince    atomic.Int64 // when it came, or was well again, in Unix nanoseconds; 0 if it was there from the start
 	outstanding atomic.Int64 // requests that have a connection
 
-	mu      sync.Mutex
+	mu           sync.Mutex
+	ejectedFor   time.Duration // the last time; 0 if it never was
+	ejectedUntil time.Time
+
 	holders int         // pools that have it
 	idle    []*conn     // the last one was used last
 	busy    *conn       // the first of those that have a request under way
@@ -204,16 +210,4 @@ func closeAll(conns []*conn) {
 	for _, c := range conns {
 		c.close()
 	}
-}
-
-// avoid prefers other endpoints until the given time; the zero time takes that back. It reports whether that is news.
-func (ep *endpoint) avoid(until time.Time) bool {
-	at := int64(0)
-	if !until.IsZero() {
-		at = until.UnixNano()
-	}
-	if at == 0 && ep.avoidUntil.Load() == 0 {
-		return false
-	}
-	return ep.avoidUntil.Swap(at) != at
 }

@@ -13,6 +13,7 @@ type Reason string
 const (
 	ReasonClosed         Reason = "pool_closed"             // 503: the pool was closed
 	ReasonNoEndpoint     Reason = "no_endpoint"             // 503: the pool has no endpoint
+	ReasonOverloaded     Reason = "overloaded"              // 503: the circuit has no room
 	ReasonRefused        Reason = "connect_refused"         // 502: every endpoint refused the connection
 	ReasonConnect        Reason = "connect_failed"          // 502: dialling failed otherwise
 	ReasonTLS            Reason = "tls_failed"              // 502: the handshake or the certificate
@@ -67,7 +68,7 @@ func (e *Error) HTTPStatus() int {
 		return e.status
 	}
 	switch e.Reason {
-	case ReasonClosed, ReasonNoEndpoint:
+	case ReasonClosed, ReasonNoEndpoint, ReasonOverloaded:
 		return http.StatusServiceUnavailable
 	case ReasonConnectTimeout, ReasonTimeout:
 		return http.StatusGatewayTimeout

@@ -38,6 +38,8 @@ type Options struct {
 	Scheme func(*http.Request) string
 	// WebSocket relays Upgrade: websocket. Without it the field is taken out and the request is an ordinary one.
 	WebSocket bool
+	// Failover is the pool that has the requests while this one is down; nil for none.
+	Failover *Pool
 	// StripPrefix is a path prefix that is taken off on a segment boundary; the upstream is told in X-Forwarded-Prefix.
 	StripPrefix string
 	// RestorePrefix puts StripPrefix back into the answer's Location, Content-Location and Refresh, where they lead to the
@@ -60,6 +62,7 @@ type Result struct {
 	Attempts  int           // connections tried, dialled in vain or reused in vain included
 	Status    int           // of the answer; 0 if there was none
 	Upgraded  bool          // the connection became a WebSocket, which is over now
+	Failover  bool          // Upstream is not the route's, but the one that it fails over to
 	Ended     bool          // Options.Until has ended the answer; of a WebSocket, or the deregistration delay has
 	Err       error         // why there was no answer, or no whole one
 }
@@ -139,6 +142,7 @@ type exchange struct {
 	upEnded     bool
 
 	// The connection and what comes from it.
+	turn     rotation
 	c        *conn
 	unwatch  func() bool
 	until    context.Context //nolint:containedctx // what Options.Until gave, for as long as the answer lasts
@@ -259,7 +263,11 @@ func (x *exchange) serve() error {
 	if x.ctx.Err() != nil {
 		return x.gone()
 	}
-	if err := x.roundTrip(); err != nil {
+	err := x.roundTrip()
+	if ep := x.turn.trial; ep != nil {
+		ep.trial.Store(false)
+	}
+	if err != nil {
 		return err
 	}
 	if x.hd.kind == bodyTunnelled {
@@ -270,19 +278,19 @@ func (x *exchange) serve() error {
 
 // roundTrip sends the request and reads the answer's head, over as many connections as it takes and may take.
 func (x *exchange) roundTrip() error {
-	turn := x.p.rotation(x.p.now())
-	ep := turn.next()
-	if ep == nil {
-		return &Error{Reason: ReasonNoEndpoint}
+	ep, refused := x.admit()
+	if refused != nil {
+		return refused
 	}
 	reuse := true
 	for {
 		if err := x.connect(ep, reuse); err != nil {
+			x.p.leave(ep)
 			if err.Reason == ReasonClientGone {
 				return x.gone()
 			}
-			x.p.avoid(ep, x.p.now().Add(avoidFor))
-			if ep = turn.next(); ep == nil {
+			x.p.broke(ep, err)
+			if ep = x.another(); ep == nil {
 				return err // nothing was sent
 			}
 			continue
@@ -292,13 +300,26 @@ func (x *exchange) roundTrip() error {
 			err = x.readHead()
 		}
 		if err == nil {
+			x.p.answered(ep, x.hd.status)
 			return nil
 		}
-		if !x.mayRetry() {
+		if !x.mayRetry() || !x.p.mayRepeat(x.result.Attempts) {
+			x.blame(ep, err)
 			return err
 		}
 		x.endConn()
+		if !x.p.enter(ep) {
+			return err
+		}
 		reuse = false // the other idle connections may be as old
+	}
+}
+
+// blame notes an error that is the endpoint's fault. It is not, where a connection had been idle too long.
+func (x *exchange) blame(ep *endpoint, err error) {
+	var e *Error
+	if errors.As(err, &e) && !(x.died && x.c != nil && x.c.reused && x.result.FirstByte == 0) {
+		x.p.broke(ep, e)
 	}
 }
 
@@ -314,7 +335,6 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 		c.sock.SetReadDeadline(time.Now().Add(grace))
 		if c.quiet() {
 			x.result.Attempts++
-			ep.outstanding.Add(1)
 			x.c, x.result.Reused, x.graced = c, true, true
 			c.reused = true
 			return nil
@@ -328,8 +348,9 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 	if err != nil {
 		return err
 	}
-	x.p.avoid(ep, time.Time{})
-	ep.outstanding.Add(1)
+	if x.p.passive.status == nil && ep.suspect.Load() {
+		x.p.recovered(ep) // connecting is all that it is judged by
+	}
 	x.c, x.graced = c, false
 	return nil
 }
@@ -401,7 +422,7 @@ func (x *exchange) failed(reason Reason, err error) error {
 }
 
 // gone is the error of a request whose context has ended.
-func (x *exchange) gone() error {
+func (x *exchange) gone() *Error {
 	err := context.Cause(x.ctx)
 	e := &Error{Reason: ReasonClientGone, Err: err}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -449,7 +470,7 @@ func (x *exchange) endConn() {
 		return
 	}
 	x.c = nil
-	c.ep.outstanding.Add(-1)
+	x.p.leave(c.ep)
 	c.sock.waiting = nil
 	left = x.unwatch != nil && !x.unwatch() || left
 	x.unwatch = nil

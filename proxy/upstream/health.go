@@ -178,11 +178,11 @@ func (p *Pool) halt() {
 // Endpoints returns how many endpoints the pool has.
 func (p *Pool) Endpoints() int { return len(p.plan.Load().all) }
 
-// Ailing returns the addresses of the endpoints that are not well. A pool without checks has none.
+// Ailing returns the addresses of the endpoints that are not well, as checks or requests say.
 func (p *Pool) Ailing() []string {
 	var out []string
 	for _, m := range p.plan.Load().all {
-		if m.unwell.Load() {
+		if m.unwell.Load() || m.avoidUntil.Load() != 0 {
 			out = append(out, m.name)
 		}
 	}

@@ -36,9 +36,10 @@ func (p *Pool) replace(want []spec) {
 			delete(p.watchers, ep)
 		}
 	}
+	delay := p.delay
 	p.mu.Unlock()
 	for _, ep := range have {
-		ep.drain(p.delay)
+		ep.drain(delay)
 	}
 }
 
@@ -58,41 +59,41 @@ func byAddress(members []member) map[address]*endpoint {
 	return out
 }
 
-// Succeed has p, which is new and not started, take the place of prev: the endpoints that both have go on as they are,
-// with their connections, their health and the requests that prev has there. The others of prev are taken out, as by
-// Retire. It is for after the last request that goes to prev.
+// Succeed has p, which has had no request and is not started, take the place of prev: the endpoints that both have go on as
+// they are, with their connections, their health and the requests that prev has there. It is for before p has requests;
+// prev.Retire is for when prev has no new ones any more.
 func (p *Pool) Succeed(prev *Pool) {
-	prev.halt()
+	prev.mu.Lock()
+	defer prev.mu.Unlock()
 	p.mu.Lock()
-	old := prev.plan.Load().all
+	defer p.mu.Unlock()
+	p.stats = prev.stats
+	if p.circuit != nil && prev.circuit != nil {
+		p.circuit.crowd = prev.circuit.crowd
+	}
 	have := map[address]*endpoint{}
 	if p.sameWay(prev) {
-		have = byAddress(old)
+		have = byAddress(prev.members)
 	}
+	prev.delay = p.delay
+	prev.kept = map[*endpoint]bool{}
 	members := make([]member, 0, len(p.members))
 	for _, m := range p.members {
 		ep := have[m.addr]
 		if ep == nil {
-			p.comeLocked(m.endpoint, len(old) > 0)
+			p.comeLocked(m.endpoint, len(prev.members) > 0)
 			members = append(members, m)
 			continue
 		}
 		ep.hold()
+		prev.kept[ep] = true
 		if p.checks == nil {
 			ep.unwell.Store(false)
 		}
-		m.release() // what took requests since is not kept
 		members = append(members, member{ep, m.weight})
 	}
 	p.members = members
 	p.planLocked(p.now())
-	p.mu.Unlock()
-	now := byAddress(members)
-	for _, m := range old {
-		if now[m.addr] != m.endpoint {
-			m.drain(p.delay)
-		}
-	}
 }
 
 // sameWay reports whether connections of both pools are made alike, so that either may use those of the other.
@@ -100,11 +101,16 @@ func (p *Pool) sameWay(q *Pool) bool {
 	return p.tls.ServerName == q.tls.ServerName && p.tls.InsecureSkipVerify == q.tls.InsecureSkipVerify && p.tls.RootCAs.Equal(q.tls.RootCAs)
 }
 
-// Retire takes all endpoints of a pool without a successor out: requests that are under way there, WebSockets too, may last
-// as long as the deregistration delay. It is for after the last request that goes to p.
+// Retire ends the checks of a pool that has no new requests any more, and takes those endpoints out that have not gone to
+// one that succeeds it: requests that are under way there, WebSockets too, may last as long as the deregistration delay.
 func (p *Pool) Retire() {
 	p.halt()
-	for _, m := range p.plan.Load().all {
-		m.drain(p.delay)
+	p.mu.Lock()
+	members, kept, delay := p.members, p.kept, p.delay
+	p.mu.Unlock()
+	for _, m := range members {
+		if !kept[m.endpoint] {
+			m.drain(delay)
+		}
 	}
 }

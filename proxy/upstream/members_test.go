@@ -208,6 +208,7 @@ func succeed(t *testing.T, f *rig, cfg Config) *rig {
 		t.Fatal(err)
 	}
 	next.Succeed(f.pool)
+	f.pool.Retire()
 	return newRigOf(t, "http1", next, Options{WebSocket: true})
 }
 

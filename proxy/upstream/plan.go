@@ -16,9 +16,12 @@ type member struct {
 // A plan is how a pool spreads its requests at one moment. It never changes: the pool makes another one whenever
 // something becomes known of an endpoint, and when its time is over. So a request looks at no endpoint that is not for it.
 type plan struct {
-	all  []member
-	fit  []member // get requests: all of them, if none is well
-	rest []member // are tried after those
+	all    []member
+	fit    []member // get requests
+	rest   []member // are tried after those
+	trials []member // of rest: get one request, to see whether they are well again
+	// open: so few are well that all get requests, as if they were.
+	open bool
 	// until is when something changes by itself, in Unix nanoseconds.
 	until int64
 
@@ -29,22 +32,25 @@ type plan struct {
 }
 
 // newPlan decides which of the members get requests, and how many each; slow is how long the share of a new one grows.
-func newPlan(all []member, now time.Time, slow time.Duration) *plan {
+func newPlan(all []member, now time.Time, slow time.Duration, least minimum) *plan {
 	pl := &plan{all: all, until: math.MaxInt64}
 	at := now.UnixNano()
 	for _, m := range all {
-		avoid := m.avoidUntil.Load()
-		if avoid > at {
+		avoid, unwell := m.avoidUntil.Load(), m.unwell.Load()
+		switch {
+		case avoid > at:
 			pl.until = min(pl.until, avoid)
+		case avoid != 0 && !unwell:
+			pl.trials = append(pl.trials, m)
 		}
-		if avoid > at || m.unwell.Load() {
+		if avoid != 0 || unwell {
 			pl.rest = append(pl.rest, m)
 		} else {
 			pl.fit = append(pl.fit, m)
 		}
 	}
-	if len(pl.fit) == 0 {
-		pl.fit, pl.rest = slices.Clone(all), nil
+	if len(pl.fit) < least.of(len(all)) {
+		pl.fit, pl.rest, pl.open = slices.Clone(all), nil, true
 	}
 	if slow > 0 {
 		pl.ramp(at, slow)
@@ -141,23 +147,50 @@ func (pl *plan) idlest(start int) int {
 	return best
 }
 
-// rotation is the order in which one request tries the endpoints: from its turn on, then those that are not fit. Each
-// endpoint comes once.
+// rotation is the order in which one request tries the endpoints: one that is to show whether it is well again, those that
+// are fit from its turn on, the others, and then those of the failover pool. Each endpoint comes once.
 type rotation struct {
+	p     *Pool
 	plan  *plan
 	start int
 	i     int
+	then  *Pool // the failover pool; nil if there is none, or it has its turn
+
+	trial *endpoint // of home
+	tried bool
+	home  *Pool
 }
 
-// next returns nil when every endpoint has been tried.
-func (r *rotation) next() *endpoint {
-	i, n := r.i, len(r.plan.fit)
-	r.i++
-	switch {
-	case i < n:
-		return r.plan.fit[(r.start+i)%n].endpoint
-	case i-n < len(r.plan.rest):
-		return r.plan.rest[i-n].endpoint
+// next returns an endpoint and its pool, and nil when every one has been tried.
+func (r *rotation) next() (*endpoint, *Pool) {
+	if r.trial != nil && !r.tried {
+		r.tried = true
+		return r.trial, r.home
 	}
-	return nil
+	for {
+		i, n := r.i, len(r.plan.fit)
+		r.i++
+		var ep *endpoint
+		switch {
+		case i < n:
+			ep = r.plan.fit[(r.start+i)%n].endpoint
+		case i-n < len(r.plan.rest):
+			ep = r.plan.rest[i-n].endpoint
+		case r.then != nil:
+			r.failover()
+			continue
+		default:
+			return nil, nil
+		}
+		if ep != r.trial {
+			return ep, r.p
+		}
+	}
+}
+
+// failover goes on with the failover pool.
+func (r *rotation) failover() {
+	p := r.then
+	r.p, r.then, r.plan, r.i = p, nil, p.current(p.now()), 0
+	r.start = p.choose(r.plan)
 }

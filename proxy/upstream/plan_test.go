@@ -33,8 +33,9 @@ func specs(weights ...int) []spec {
 func turns(p *Pool, n int) string {
 	var out strings.Builder
 	for range n {
-		r := p.rotation(p.now())
-		out.WriteString(r.next().addr.name)
+		r := p.rotation(p.now(), nil)
+		ep, _ := r.next()
+		out.WriteString(ep.addr.name)
 	}
 	return out.String()
 }
@@ -88,8 +89,8 @@ func TestLeastOutstandingByWeight(t *testing.T) {
 	p := poolOf(t, Config{Balance: LeastOutstanding}, &now, 2, 1)
 	var got [2]int
 	for range 30 {
-		r := p.rotation(now)
-		ep := r.next()
+		r := p.rotation(now, nil)
+		ep, _ := r.next()
 		ep.outstanding.Add(1) // none is ever answered
 		got[ep.addr.name[0]-'a']++
 	}
@@ -113,8 +114,8 @@ func BenchmarkTurn(b *testing.B) {
 		b.Run(tt.name, func(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					r := p.rotation(now)
-					if r.next() == nil {
+					r := p.rotation(now, nil)
+					if ep, _ := r.next(); ep == nil {
 						b.Fatal("no endpoint")
 					}
 				}

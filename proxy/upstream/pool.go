@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// avoidFor is how long an endpoint that could not be connected to is tried last.
-const avoidFor = 5 * time.Second
-
 // Pool is one named upstream: its endpoints and their idle connections. It outlives a reload; handlers are made of it
 // per route. It is safe for concurrent use. Close it when nothing uses it any more.
 type Pool struct {
@@ -27,18 +24,25 @@ type Pool struct {
 
 	least  bool          // choose the endpoint with the fewest requests under way
 	checks *checker      // nil without health checks
-	delay  time.Duration // how long requests at an endpoint that goes may last
 	slow   time.Duration // how long the share of a new endpoint grows; 0 if it does not
 	tls    *tls.Config   // of https endpoints, but for the name
+
+	minimum minimum // endpoints that must be well for the others to be left out
+	passive passive
+	retries *retries
+	circuit *circuit // nil without bounds
+	stats   *stats
 
 	turn   atomic.Uint64
 	plan   atomic.Pointer[plan]
 	closed atomic.Bool
 
 	mu       sync.Mutex
-	members  []member // never changed in place: plans have it
+	delay    time.Duration // how long requests at an endpoint that goes may last
+	members  []member      // never changed in place: plans have it
 	changed  func(Health)
-	running  bool // Start has been called, and none of Succeed, Retire and Close since
+	kept     map[*endpoint]bool // have gone to the pool that succeeds this one
+	running  bool               // Start has been called, and neither Retire nor Close since
 	watchers map[*endpoint]context.CancelFunc
 	checking sync.WaitGroup
 
@@ -65,17 +69,22 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		least:        cfg.Balance == LeastOutstanding,
 		now:          now,
 		watchers:     map[*endpoint]context.CancelFunc{},
+		retries:      newRetries(cfg.Retry),
+		circuit:      newCircuit(cfg.Circuit),
+		stats:        &stats{},
 	}
 	if p.maxIdle == 0 {
 		p.maxIdle = defaultMaxIdle
 	}
-	var err [6]error
+	var err [8]error
 	p.connectTimeout, err[0] = parseTimeout(cfg.ConnectTimeout, defaultConnectTimeout)
 	p.responseTimeout, err[1] = parseTimeout(cfg.ResponseTimeout, defaultResponseTimeout)
 	p.idleTimeout, err[2] = parseTimeout(cfg.IdleTimeout, defaultIdleTimeout)
 	p.tls, err[3] = cfg.TLS.config()
 	p.slow, err[4] = parseSpan(cfg.SlowStart, 0, minSlowStart, maxSlowStart)
 	p.delay, err[5] = parseSpan(cfg.DeregistrationDelay, defaultDelay, 0, maxDelay)
+	p.minimum, err[6] = parseMinimum(cfg.MinHealthy)
+	p.passive, err[7] = newPassive(cfg.Passive)
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
@@ -116,21 +125,52 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// rotation is the order in which a request that comes now tries the endpoints. It has none for a pool without any.
-func (p *Pool) rotation(now time.Time) rotation {
-	pl := p.plan.Load()
-	if now.UnixNano() >= pl.until {
-		pl = p.overdue(now)
+// rotation is the order in which a request that comes now tries the endpoints, of p and of the pool to fail over to, which
+// may be nil. It has none if there are none.
+func (p *Pool) rotation(now time.Time, failover *Pool) rotation {
+	r := rotation{p: p, home: p, plan: p.current(now), then: failover}
+	away := failover != nil && r.plan.open && !failover.current(now).open
+	if len(r.plan.trials) > 0 && (away || !r.plan.open) {
+		r.trial = r.plan.pickTrial()
 	}
-	r := rotation{plan: pl}
-	turn := p.turn.Add(1) - 1
-	if len(pl.fit) > 1 {
-		r.start = pl.turn(turn)
-		if p.least {
-			r.start = pl.idlest(r.start)
+	if away {
+		r.failover()
+		return r
+	}
+	r.start = p.choose(r.plan)
+	return r
+}
+
+// pickTrial is an endpoint that no request is trying out yet; nil if there is none.
+func (pl *plan) pickTrial() *endpoint {
+	for _, m := range pl.trials {
+		if m.trial.CompareAndSwap(false, true) {
+			return m.endpoint
 		}
 	}
-	return r
+	return nil
+}
+
+// choose counts a request and returns its place in the plan's fit.
+func (p *Pool) choose(pl *plan) int {
+	turn := p.turn.Add(1) - 1
+	if len(pl.fit) < 2 {
+		return 0
+	}
+	start := pl.turn(turn)
+	if p.least {
+		return pl.idlest(start)
+	}
+	return start
+}
+
+// current is the plan that holds now.
+func (p *Pool) current(now time.Time) *plan {
+	pl := p.plan.Load()
+	if now.UnixNano() >= pl.until {
+		return p.overdue(now)
+	}
+	return pl
 }
 
 // overdue makes the plan again. Requests that come at the same time go by the old one.
@@ -150,14 +190,7 @@ func (p *Pool) replan() {
 }
 
 func (p *Pool) planLocked(now time.Time) *plan {
-	pl := newPlan(p.members, now, p.slow)
+	pl := newPlan(p.members, now, p.slow, p.minimum)
 	p.plan.Store(pl)
 	return pl
-}
-
-// avoid prefers other endpoints to ep until the given time; the zero time takes that back.
-func (p *Pool) avoid(ep *endpoint, until time.Time) {
-	if ep.avoid(until) {
-		p.replan()
-	}
 }

@@ -291,11 +291,11 @@ func TestRotationGivesEachEndpointOnce(t *testing.T) {
 	}
 	now := time.Unix(1000, 0)
 	p.now = func() time.Time { return now }
-	p.avoid(p.plan.Load().all[1].endpoint, now.Add(time.Second))
+	p.failed(p.plan.Load().all[1].endpoint, "test")
 	for _, want := range []string{"a:80 c:80 b:80", "c:80 a:80 b:80", "a:80 c:80 b:80"} {
 		var got []string
-		for turn := p.rotation(now); ; {
-			ep := turn.next()
+		for turn := p.rotation(now, nil); ; {
+			ep, _ := turn.next()
 			if ep == nil {
 				break
 			}

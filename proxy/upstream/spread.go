@@ -31,6 +31,48 @@ func (c Config) validateSpread(report func(field, msg string)) {
 	if _, err := parseSpan(c.DeregistrationDelay, defaultDelay, 0, maxDelay); err != nil {
 		report("deregistration_delay", err.Error())
 	}
+	if _, err := parseMinimum(c.MinHealthy); err != nil {
+		report("min_healthy", err.Error())
+	}
+	below := func(section string) func(field, msg string) {
+		return func(field, msg string) { report(section+"."+field, msg) }
+	}
+	if c.Passive != nil {
+		c.Passive.validate(below("passive"))
+	}
+	if c.Retry != nil {
+		c.Retry.validate(below("retry"))
+	}
+	if c.Circuit != nil {
+		c.Circuit.validate(below("circuit"))
+	}
+}
+
+// minimum is how many endpoints must be well for the others to be left out.
+type minimum struct {
+	n       int
+	percent bool
+}
+
+// parseMinimum reads a count or a share: "2" or "50%". "" is one.
+func parseMinimum(s string) (minimum, error) {
+	if s == "" {
+		return minimum{n: 1}, nil
+	}
+	digits, percent := strings.CutSuffix(s, "%")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if err != nil || n < 1 || percent && n > 100 || n > maxWeight {
+		return minimum{}, fmt.Errorf(`want a number of endpoints such as "2", or a share of them such as "50%%", got %q`, s)
+	}
+	return minimum{int(n), percent}, nil
+}
+
+// of is the number for so many endpoints: all of them at most.
+func (m minimum) of(endpoints int) int {
+	if m.percent {
+		return max((m.n*endpoints+99)/100, 1)
+	}
+	return m.n
 }
 
 // parseSpan reads a Go duration between bounds, or none at all: "0s". "" is the default.
@@ -42,7 +84,11 @@ func parseSpan(s string, def, low, high time.Duration) (time.Duration, error) {
 	if err != nil {
 		return 0, fmt.Errorf(`want a duration such as "30s" or "5m", got %q`, s)
 	}
-	if d != 0 && (d < low || d > high) {
+	switch {
+	case d == 0 || low <= d && d <= high:
+	case low == 0:
+		return 0, fmt.Errorf("want 0s to %s, got %s", high, d)
+	default:
 		return 0, fmt.Errorf("want 0s or %s to %s, got %s", low, high, d)
 	}
 	return d, nil

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"gatehouse/proxy"
+	"gatehouse/proxy/upstream"
+	"gatehouse/waf"
+	"gatehouse/waf/acl"
+)
+
+// pool returns the upstream with this name.
+func (a *assembler) pool(name string) (*upstream.Pool, error) {
+	cfg := a.cfg.Upstreams[name]
+	var files []string
+	if cfg.TLS.CA != "" {
+		files = append(files, cfg.TLS.CA)
+	}
+	return a.parts.pools.take(
+		name+" "+digest(cfg, files...), a.prev.pools,
+		func() (*upstream.Pool, error) { return upstream.NewPool(name, cfg) },
+		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
+	)
+}
+
+// succeedPools has upstreams that are configured anew go on with the endpoints that they keep. It returns those that the next
+// generation does not have, which are to be retired when it has the requests.
+func succeedPools(previous, next shelf[*upstream.Pool]) []*upstream.Pool {
+	byName := map[string]*upstream.Pool{}
+	var retiring []*upstream.Pool
+	for digest, old := range previous {
+		if next[digest] == nil {
+			byName[old.value.Name()] = old.value
+			retiring = append(retiring, old.value)
+		}
+	}
+	for digest, pool := range next {
+		if old := byName[pool.value.Name()]; old != nil && previous[digest] == nil {
+			pool.value.Succeed(old)
+		}
+	}
+	return retiring
+}
+
+func recordUpstream(ctx context.Context, r upstream.Result) {
+	event := proxy.EventFrom(ctx)
+	event.Upstream = proxy.UpstreamRecord{
+		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
+	}
+	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedHere(err) && !refusedHere(context.Cause(ctx)) {
+		event.Note("upstream", string(err.Reason))
+	} else if r.Ended { // a WebSocket, which ends without an error
+		event.Note("upstream", string(upstream.ReasonEnded))
+	} else if r.Failover {
+		event.Note("upstream", "failover")
+	}
+}
+
+// refusedHere reports that the WAF refused the answer, or that it or a rule refused the body on its way: the upstream and
+// the client have no part in that.
+func refusedHere(err error) bool {
+	return errors.As(err, new(*waf.Blocked)) || errors.As(err, new(*waf.Failure)) || errors.As(err, new(*acl.Failure))
+}

@@ -1,0 +1,277 @@
+package upstream
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slow sends a request that is answered when the test wants it, and waits for it to arrive.
+func (f *rig) slow(t *testing.T, arrived <-chan struct{}) (status <-chan int) {
+	t.Helper()
+	done := make(chan int, 1)
+	go func() {
+		res, _ := f.do(t, "GET", "/slow", nil)
+		done <- res.StatusCode
+	}()
+	<-arrived
+	return done
+}
+
+func overloaded(res *http.Response) bool {
+	return res.StatusCode == 503 && res.Header.Get("X-Reason") == string(ReasonOverloaded)
+}
+
+func TestCircuit(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, proto string) {
+		for _, tt := range []struct {
+			name string
+			cfg  CircuitConfig
+			room int
+		}{
+			{"in all", CircuitConfig{MaxRequests: 3}, 3},
+			{"for each endpoint", CircuitConfig{MaxEndpointRequests: 1}, 2},
+			{"both", CircuitConfig{MaxRequests: 1, MaxEndpointRequests: 1}, 1},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				a, arrived, answer := slowly(t, "a")
+				b, arrivedB, answerB := slowly(t, "b")
+				go func() {
+					for range arrivedB {
+						arrived <- struct{}{}
+					}
+				}()
+				t.Cleanup(func() { close(arrivedB) })
+				f := newRig(t, proto, Config{Endpoints: []string{a, b}, Circuit: &tt.cfg}, Options{})
+				var under []<-chan int
+				for range tt.room {
+					under = append(under, f.slow(t, arrived))
+				}
+				for range 3 {
+					res, _ := f.do(t, "GET", "/", nil)
+					if r := <-f.results; !overloaded(res) || r.Attempts != 0 {
+						t.Errorf("no room: got %d %s, %+v", res.StatusCode, res.Header.Get("X-Reason"), r)
+					}
+				}
+				if n := f.pool.Stats().Overloaded; n != 3 {
+					t.Errorf("overloaded: got %d, want 3", n)
+				}
+				close(answer)
+				close(answerB)
+				for _, status := range under {
+					if s := <-status; s != 200 {
+						t.Errorf("under way: got %d", s)
+					}
+					<-f.results
+				}
+				for range 8 {
+					if res, _ := f.do(t, "GET", "/", nil); res.StatusCode != 200 {
+						t.Errorf("there is room again: got %d", res.StatusCode)
+					}
+					<-f.results
+				}
+			})
+		}
+	})
+}
+
+func TestRequestsWaitForRoom(t *testing.T) {
+	t.Parallel()
+	up, arrived, answer := slowly(t, "a")
+	f := newRig(t, "http1", Config{Endpoints: []string{up}, ConnectTimeout: "1h", Circuit: &CircuitConfig{MaxRequests: 1, MaxPending: 2}}, Options{})
+	first := f.slow(t, arrived)
+	waiting := make(chan int, 2)
+	for range 2 {
+		go func() {
+			res, _ := f.do(t, "POST", "/", strings.NewReader("x"))
+			waiting <- res.StatusCode
+		}()
+	}
+	queued(t, f.pool, 2)
+	if res, _ := f.do(t, "GET", "/", nil); !overloaded(res) {
+		t.Errorf("the queue is full: got %d", res.StatusCode)
+	}
+	close(answer)
+	for _, status := range []<-chan int{first, waiting, waiting} {
+		if s := <-status; s != 200 {
+			t.Errorf("got %d, want 200", s)
+		}
+	}
+}
+
+// queued waits until so many requests wait.
+func queued(t *testing.T, p *Pool, n int64) {
+	t.Helper()
+	for p.circuit.waiting.Load() != n {
+		select {
+		case <-t.Context().Done():
+			t.Fatal("not so many wait")
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func TestAClientThatLeavesTheQueueGivesUpItsPlace(t *testing.T) {
+	t.Parallel()
+	up, arrived, answer := slowly(t, "a")
+	f := newRig(t, "http1", Config{Endpoints: []string{up}, ConnectTimeout: "1h", Circuit: &CircuitConfig{MaxRequests: 1, MaxPending: 1}}, Options{})
+	first := f.slow(t, arrived)
+	ctx, leave := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "GET", f.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan error, 1)
+	go func() {
+		res, err := f.client.Do(r)
+		if err == nil {
+			res.Body.Close()
+		}
+		left <- err
+	}()
+	queued(t, f.pool, 1)
+	leave()
+	if err := <-left; err == nil {
+		t.Fatal("the client has not left")
+	}
+	queued(t, f.pool, 0)
+	if r := <-f.results; r.Err == nil || !strings.Contains(r.Err.Error(), string(ReasonClientGone)) {
+		t.Errorf("got %v", r.Err)
+	}
+	close(answer)
+	if s := <-first; s != 200 {
+		t.Errorf("got %d", s)
+	}
+}
+
+func TestTheQueue(t *testing.T) {
+	t.Parallel()
+	never := func() bool { return false }
+	t.Run("waits no longer than it may", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			k := newCircuit(&CircuitConfig{MaxRequests: 1, MaxPending: 1})
+			start := time.Now()
+			if k.await(t.Context(), 10*time.Second, never) || time.Since(start) != 10*time.Second {
+				t.Errorf("ended after %s", time.Since(start))
+			}
+			if k.waiting.Load() != 0 {
+				t.Error("its place: want it given up")
+			}
+		})
+	})
+	t.Run("serves who comes first, first", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			k := newCircuit(&CircuitConfig{MaxRequests: 1, MaxPending: 10})
+			room, order := 0, ""
+			for _, name := range []string{"a", "b", "c"} {
+				go k.await(t.Context(), time.Hour, func() bool {
+					if room == 0 {
+						return false
+					}
+					room--
+					order += name
+					return true
+				})
+				synctest.Wait()
+			}
+			for range 3 {
+				k.wake() // in vain: somebody else took the room
+				synctest.Wait()
+				room++
+				k.wake()
+				synctest.Wait()
+			}
+			if order != "abc" {
+				t.Errorf("got %q, want abc", order)
+			}
+		})
+	})
+	t.Run("passes on what comes to one that leaves", func(t *testing.T) {
+		t.Parallel()
+		k := newCircuit(&CircuitConfig{MaxRequests: 1, MaxPending: 2})
+		first, second := k.join(false), k.join(false)
+		k.wake()
+		k.quit(first) // called, and gone meanwhile
+		select {
+		case <-second:
+		default:
+			t.Error("the next one: want it called")
+		}
+		for i, free := range []bool{true, true, false} {
+			if got := k.join(false) != nil; got != free {
+				t.Errorf("place %d: free %t, want %t", i, got, free)
+			}
+		}
+	})
+}
+
+func TestRetryBudget(t *testing.T) {
+	t.Parallel()
+	k := newRetries(&RetryConfig{Budget: 20, Minimum: 1})
+	now := time.Unix(1000, 0)
+	allowed := func(requests uint64) (n int) {
+		for k.allow(now, requests) {
+			n++
+		}
+		return n
+	}
+	for _, tt := range []struct {
+		name     string
+		pass     time.Duration
+		requests uint64
+		want     int
+	}{
+		{"the minimum of ten seconds", 0, 5000, 10},
+		{"a fifth of a hundred requests", time.Second, 5100, 20},
+		{"of a hundred more", 8 * time.Second, 5200, 20},
+		{"another ten seconds", time.Second, 5200, 10},
+	} {
+		now = now.Add(tt.pass)
+		if got := allowed(tt.requests); got != tt.want {
+			t.Errorf("%s: got %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestTheBudgetBoundsRetries(t *testing.T) {
+	t.Parallel()
+	good := answering(t, okAnswer)
+	p := newClock().pool(t, Config{
+		Endpoints: []string{refusing(t), good}, Passive: &PassiveConfig{Failures: 1000}, Retry: &RetryConfig{Budget: 1, Minimum: 1},
+	})
+	f := newRigOf(t, "http1", p, Options{})
+	got := map[int]int{}
+	for range 40 {
+		res, _ := f.do(t, "GET", "/", nil)
+		got[res.StatusCode]++
+	}
+	// Every second request meets the one that refuses. Ten may try again; the others get what there is.
+	if got[200] != 30 || got[502] != 10 {
+		t.Errorf("got %v, want 30 answers and 10 refusals", got)
+	}
+	if s := p.Stats(); s.Retries != 10 || s.RetriesRefused != 10 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+func TestAttemptsAreBounded(t *testing.T) {
+	t.Parallel()
+	for attempts, want := range map[int]int{0: 3, 1: 1, 5: 5, 10: 6} {
+		var urls []string
+		for range 6 {
+			urls = append(urls, refusing(t))
+		}
+		f := newRig(t, "http1", Config{Endpoints: urls, Retry: &RetryConfig{Attempts: attempts}}, Options{})
+		res, _ := f.do(t, "GET", "/", nil)
+		if r := <-f.results; res.StatusCode != 502 || r.Attempts != want {
+			t.Errorf("%d: got %d in %d attempts, want %d", attempts, res.StatusCode, r.Attempts, want)
+		}
+	}
+}

@@ -174,7 +174,7 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		if looksLikeExpression(m.Path) {
 			say(path, "matches the path %q literally: a regular expression begins with ~", m.Path)
 		}
-		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional {
+		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional || len(m.Source) > 0 {
 			continue
 		}
 		for _, segment := range strings.Split(m.Path, "/") {
@@ -199,7 +199,17 @@ func unreachable(c *Config, m Match) string {
 	if acmeOnly && len(m.Hosts) > 0 && !slices.ContainsFunc(m.Hosts, func(h string) bool { return certified(c, h) }) {
 		return fmt.Sprintf("ACME by HTTP-01 and TLS-ALPN-01 gives no certificate for %s; exact names in tls.acme.hosts would do", strings.Join(m.Hosts, ", "))
 	}
+	localOnly := c.TLS.ACME == nil && len(c.TLS.Certificates) == 0
+	if localOnly && len(m.Hosts) > 0 && !slices.ContainsFunc(m.Hosts, localName) {
+		return fmt.Sprintf("tls.local makes no certificate for %s: it does for names, and for wildcards in the first label", strings.Join(m.Hosts, ", "))
+	}
 	return ""
+}
+
+// localName reports whether the local authority makes certificates for the names of a host.
+func localName(host string) bool {
+	_, rest, _ := strings.Cut(host, ".")
+	return exactHost(host) || !strings.HasPrefix(host, "~") && exactHost(rest)
 }
 
 // certified reports whether ACME obtains a certificate that a client of host could be shown.

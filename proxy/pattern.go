@@ -287,9 +287,9 @@ func (p *pattern) includes(other *pattern) bool {
 // meets reports whether p and other may both match some text.
 func (p *pattern) meets(other *pattern) bool {
 	switch {
-	case p.kind == kindExpression && other.kind == kindExact:
+	case other.kind == kindExact:
 		return p.match(other.text)
-	case p.kind == kindExact && other.kind == kindExpression:
+	case p.kind == kindExact:
 		return other.match(p.text)
 	}
 	return slices.ContainsFunc(p.globs, func(g glob) bool {

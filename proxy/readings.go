@@ -2,10 +2,14 @@ package proxy
 
 import (
 	"fmt"
+	"math/bits"
 	pathpkg "path"
 	"strings"
 	"unicode/utf8"
 )
+
+// maxKinds bounds the kinds of spellings with more than one reading in one path; see sameRoute. Three have eight combinations.
+const maxKinds = 3
 
 // admitPath finds the route for a path and refuses the path if an upstream could read it as one of another route: by giving a
 // spelling that the route admits its special meaning, by ignoring letter case, or by decoding twice. What is forwarded is the
@@ -56,8 +60,12 @@ func asTarget(path string) string {
 }
 
 // sameRoute reports whether rt is the route of path under every combination of its readings, with and without the dot segments
-// of each resolved.
+// of each resolved. Where routes have to be tried one by one, a path with more kinds of spellings than maxKinds is not looked
+// into: its combinations would cost too much.
 func (t *table) sameRoute(rt *compiledRoute, q lookup, path canonPath) bool {
+	if len(t.wild)+len(t.ordered) > 0 && bits.OnesCount(uint(path.found)) > maxKinds {
+		return false
+	}
 	same := func(read string) bool {
 		q.path = read
 		other, _ := t.match(&q)

@@ -119,26 +119,55 @@ func (r *replacer) parse(s string) error {
 	}
 }
 
-// replace returns s with its first match replaced, or false if the result would be too long.
+// replace returns s with its first match replaced, or false if the result would be too long. What was part of the path and comes
+// to stand in the query is escaped there, so that it stays one value: "&admin=1" in a path makes no parameter. A query that
+// comes to stand behind one of the text's goes on with "&".
 func (r *replacer) replace(s string) (string, bool) {
 	at := r.re.FindStringSubmatchIndex(s)
 	if at == nil {
 		return s, true
 	}
-	out := make([]byte, 0, len(s)+len(r.pieces[0])+32)
-	out = append(out, s[:at[0]]...)
+	w := rewriter{source: s, mark: strings.IndexByte(s, '?')}
+	if w.mark < 0 {
+		w.mark = len(s)
+	}
+	w.keep(0, at[0])
 	for i, text := range r.pieces {
 		if i > 0 && r.groups[i-1] >= 0 {
-			if from, to := at[2*r.groups[i-1]], at[2*r.groups[i-1]+1]; from >= 0 {
-				out = append(out, s[from:to]...)
-			}
+			w.keep(at[2*r.groups[i-1]], at[2*r.groups[i-1]+1])
 		}
-		if out = append(out, text...); len(out) > maxTarget {
+		w.asked = w.asked || strings.Contains(text, "?")
+		if w.out = append(w.out, text...); len(w.out) > maxTarget {
 			return "", false
 		}
 	}
-	out = append(out, s[at[1]:]...)
-	return string(out), len(out) <= maxTarget
+	w.keep(at[1], len(s))
+	return string(w.out), len(w.out) <= maxTarget
+}
+
+// A rewriter writes what becomes of source.
+type rewriter struct {
+	source string
+	mark   int // where source's query begins, with its "?"
+	out    []byte
+	asked  bool // out has a "?"
+}
+
+// keep writes a part of source. A group that matched nothing is at -1.
+func (w *rewriter) keep(from, to int) {
+	for i := max(from, 0); i < to; i++ {
+		c := w.source[i]
+		switch {
+		case w.asked && i < w.mark && (c == '&' || c == '=' || c == '+'):
+			w.out = append(w.out, '%', upperHex[c>>4], upperHex[c&15])
+			continue
+		case i == w.mark && w.asked:
+			c = '&'
+		case i == w.mark:
+			w.asked = true
+		}
+		w.out = append(w.out, c)
+	}
 }
 
 // A Rewrite is a compiled RewriteConfig. It is immutable and safe for concurrent use.

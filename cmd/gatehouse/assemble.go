@@ -616,7 +616,7 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 		}
 	}
 	return pool.Handler(upstream.Options{
-		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover,
+		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
 		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
 		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,

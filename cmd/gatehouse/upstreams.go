@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 
+	"gatehouse/authn/identity"
 	"gatehouse/proxy"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -41,6 +43,14 @@ func succeedPools(previous, next shelf[*upstream.Pool]) []*upstream.Pool {
 		}
 	}
 	return retiring
+}
+
+// subject is who is signed in, or whose token it is.
+func subject(r *http.Request) string {
+	if id := identity.FromContext(r.Context()); id != nil {
+		return id.Subject
+	}
+	return ""
 }
 
 func recordUpstream(ctx context.Context, r upstream.Result) {

@@ -4,7 +4,7 @@ package upstream
 func (x *exchange) admit() (*endpoint, *Error) {
 	k := x.p.circuit
 	if k == nil || k.waiting.Load() == 0 {
-		x.turn = x.p.rotation(x.p.now(), x.h.opts.Failover)
+		x.turn = x.p.rotation(x.p.now(), x.h.opts.Failover, x)
 		ep, err := x.take()
 		if err == nil || k == nil || err.Reason != ReasonOverloaded {
 			return ep, err
@@ -54,7 +54,7 @@ func (x *exchange) queue(k *circuit) (ep *endpoint) {
 		if t := x.turn.trial; t != nil {
 			t.trial.Store(false)
 		}
-		x.turn = x.h.p.rotation(x.p.now(), x.h.opts.Failover)
+		x.turn = x.h.p.rotation(x.p.now(), x.h.opts.Failover, x)
 		ep, _ = x.take()
 		return ep != nil
 	})

@@ -46,8 +46,12 @@ type Config struct {
 	// MaxIdle is how many idle connections are kept per endpoint; default 256.
 	MaxIdle int `yaml:"max_idle"`
 	// Balance is how an endpoint is chosen: "round_robin" (the default), or "least_outstanding", the one with the fewest
-	// requests under way.
+	// requests under way for its weight, or "hash", the same one for the same key as long as it is well and has no more than
+	// its share and a quarter under way.
 	Balance string `yaml:"balance"`
+	// Hash is the key of "balance: hash": "address" of the client (IPv6 by /64), "path", "identity", "header:NAME" or
+	// "cookie:NAME". Requests without one take turns.
+	Hash string `yaml:"hash"`
 	// SlowStart is how long the share of an endpoint that is new, or well again, takes to grow to what its weight says, in a
 	// line, while others have theirs: 30s to 15m; default 0s, at once.
 	SlowStart string `yaml:"slow_start"`

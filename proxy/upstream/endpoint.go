@@ -13,6 +13,7 @@ import (
 type endpoint struct {
 	addr address
 	name string // addr.String(), for results
+	hash uint64 // of the name
 	tls  *tls.Config
 
 	unwell      atomic.Bool  // health checks say so
@@ -38,6 +39,7 @@ type endpoint struct {
 
 func newEndpoint(a address, tc *tls.Config) *endpoint {
 	ep := &endpoint{addr: a, name: a.String(), holders: 1}
+	ep.hash = hashString(ep.name)
 	if a.scheme == "https" {
 		ep.tls = tc.Clone()
 		ep.tls.ClientSessionCache = tls.NewLRUClientSessionCache(32)

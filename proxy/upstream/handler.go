@@ -32,6 +32,8 @@ type Options struct {
 	Deny func(http.ResponseWriter, *http.Request, error)
 	// Observe is called once per request when it is over, on the handler's goroutine.
 	Observe func(ctx context.Context, r Result)
+	// Subject is who is signed in, for pools that choose by identity; nil and "" are nobody.
+	Subject func(*http.Request) string
 	// ClientIP is who the request is from; default its RemoteAddr.
 	ClientIP func(*http.Request) netip.Addr
 	// Scheme is what the client used, "https" or "http", where a proxy in front ended its TLS; default the connection's.

@@ -155,18 +155,18 @@ func TestOneRequestAtATimeTriesAnEndpointOut(t *testing.T) {
 	a := p.plan.Load().all[0].endpoint
 	p.broke(a, &Error{Reason: ReasonRefused})
 	now = now.Add(avoidFor)
-	first := p.rotation(now, nil)
+	first := p.rotation(now, nil, nil)
 	if ep, _ := first.next(); ep != a {
 		t.Fatalf("got %s, want a", ep.name)
 	}
 	for range 4 {
-		second := p.rotation(now, nil)
+		second := p.rotation(now, nil, nil)
 		if ep, _ := second.next(); ep == a {
 			t.Error("while that is under way: want b")
 		}
 	}
 	a.trial.Store(false) // it ended, and said nothing
-	third := p.rotation(now, nil)
+	third := p.rotation(now, nil, nil)
 	if ep, _ := third.next(); ep != a {
 		t.Errorf("after that: got %s, want a", ep.name)
 	}

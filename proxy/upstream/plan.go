@@ -150,6 +150,7 @@ func (pl *plan) idlest(start int) int {
 // rotation is the order in which one request tries the endpoints: one that is to show whether it is well again, those that
 // are fit from its turn on, the others, and then those of the failover pool. Each endpoint comes once.
 type rotation struct {
+	x     *exchange // whose request it is
 	p     *Pool
 	plan  *plan
 	start int
@@ -192,5 +193,5 @@ func (r *rotation) next() (*endpoint, *Pool) {
 func (r *rotation) failover() {
 	p := r.then
 	r.p, r.then, r.plan, r.i = p, nil, p.current(p.now()), 0
-	r.start = p.choose(r.plan)
+	r.start = p.choose(r.plan, r.x)
 }

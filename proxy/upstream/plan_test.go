@@ -33,7 +33,7 @@ func specs(weights ...int) []spec {
 func turns(p *Pool, n int) string {
 	var out strings.Builder
 	for range n {
-		r := p.rotation(p.now(), nil)
+		r := p.rotation(p.now(), nil, nil)
 		ep, _ := r.next()
 		out.WriteString(ep.addr.name)
 	}
@@ -89,7 +89,7 @@ func TestLeastOutstandingByWeight(t *testing.T) {
 	p := poolOf(t, Config{Balance: LeastOutstanding}, &now, 2, 1)
 	var got [2]int
 	for range 30 {
-		r := p.rotation(now, nil)
+		r := p.rotation(now, nil, nil)
 		ep, _ := r.next()
 		ep.outstanding.Add(1) // none is ever answered
 		got[ep.addr.name[0]-'a']++
@@ -114,7 +114,7 @@ func BenchmarkTurn(b *testing.B) {
 		b.Run(tt.name, func(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					r := p.rotation(now, nil)
+					r := p.rotation(now, nil, nil)
 					if ep, _ := r.next(); ep == nil {
 						b.Fatal("no endpoint")
 					}

@@ -23,6 +23,7 @@ type Pool struct {
 	now             func() time.Time // for what is kept between requests: idle connections, avoided endpoints
 
 	least  bool          // choose the endpoint with the fewest requests under way
+	hash   *hashKey      // choose by this; nil if not
 	checks *checker      // nil without health checks
 	slow   time.Duration // how long the share of a new endpoint grows; 0 if it does not
 	tls    *tls.Config   // of https endpoints, but for the name
@@ -88,6 +89,12 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 	if err := errors.Join(err[:]...); err != nil {
 		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
+	if cfg.Balance == Hash {
+		var err error
+		if p.hash, err = parseHash(cfg.Hash); err != nil {
+			return nil, fmt.Errorf("upstream %s: hash: %w", name, err)
+		}
+	}
 	if cfg.Health != nil {
 		var err error
 		if p.checks, err = newChecker(*cfg.Health); err != nil {
@@ -125,10 +132,10 @@ func (p *Pool) Close() error {
 	return nil
 }
 
-// rotation is the order in which a request that comes now tries the endpoints, of p and of the pool to fail over to, which
-// may be nil. It has none if there are none.
-func (p *Pool) rotation(now time.Time, failover *Pool) rotation {
-	r := rotation{p: p, home: p, plan: p.current(now), then: failover}
+// rotation is the order in which the request of x tries the endpoints, of p and of the pool to fail over to, which may be nil.
+// It has none if there are none.
+func (p *Pool) rotation(now time.Time, failover *Pool, x *exchange) rotation {
+	r := rotation{x: x, p: p, home: p, plan: p.current(now), then: failover}
 	away := failover != nil && r.plan.open && !failover.current(now).open
 	if len(r.plan.trials) > 0 && (away || !r.plan.open) {
 		r.trial = r.plan.pickTrial()
@@ -137,7 +144,7 @@ func (p *Pool) rotation(now time.Time, failover *Pool) rotation {
 		r.failover()
 		return r
 	}
-	r.start = p.choose(r.plan)
+	r.start = p.choose(r.plan, x)
 	return r
 }
 
@@ -152,7 +159,7 @@ func (pl *plan) pickTrial() *endpoint {
 }
 
 // choose counts a request and returns its place in the plan's fit.
-func (p *Pool) choose(pl *plan) int {
+func (p *Pool) choose(pl *plan, x *exchange) int {
 	turn := p.turn.Add(1) - 1
 	if len(pl.fit) < 2 {
 		return 0
@@ -160,6 +167,11 @@ func (p *Pool) choose(pl *plan) int {
 	start := pl.turn(turn)
 	if p.least {
 		return pl.idlest(start)
+	}
+	if p.hash != nil {
+		if key, ok := p.hash.of(x); ok {
+			return pl.hashed(key)
+		}
 	}
 	return start
 }

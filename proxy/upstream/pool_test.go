@@ -294,7 +294,7 @@ func TestRotationGivesEachEndpointOnce(t *testing.T) {
 	p.failed(p.plan.Load().all[1].endpoint, "test")
 	for _, want := range []string{"a:80 c:80 b:80", "c:80 a:80 b:80", "a:80 c:80 b:80"} {
 		var got []string
-		for turn := p.rotation(now, nil); ; {
+		for turn := p.rotation(now, nil, nil); ; {
 			ep, _ := turn.next()
 			if ep == nil {
 				break

@@ -18,12 +18,18 @@ const (
 )
 
 // Balances are the values of Config.Balance.
-func Balances() []string { return []string{RoundRobin, LeastOutstanding} }
+func Balances() []string { return []string{RoundRobin, LeastOutstanding, Hash} }
 
 // validateSpread reports what is wrong with how requests are spread.
 func (c Config) validateSpread(report func(field, msg string)) {
 	if c.Balance != "" && !slices.Contains(Balances(), c.Balance) {
 		report("balance", fmt.Sprintf("unknown way to choose an endpoint %q (want %s)", c.Balance, strings.Join(Balances(), ", ")))
+	}
+	switch _, err := parseHash(c.Hash); {
+	case c.Balance != Hash && c.Hash != "":
+		report("hash", "has no effect without balance: hash")
+	case c.Balance == Hash && err != nil:
+		report("hash", err.Error())
 	}
 	if _, err := parseSpan(c.SlowStart, 0, minSlowStart, maxSlowStart); err != nil {
 		report("slow_start", err.Error())

@@ -131,6 +131,10 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	d.section("events.waf_log", c.Events.WAFLog)
 	d.section("headers", c.Headers)
+	d.section("compress", c.Compress)
+	for i, r := range c.Routes {
+		d.section(fmt.Sprintf("routes[%d].compress", i), r.Compress)
+	}
 	d.section("assertion", c.Assertion)
 	if c.Assertion.Shared() && c.Fleet == nil {
 		d.fault("assertion.source", fmt.Sprintf("%s needs the store that the instances share: want fleet at the top", c.Assertion.Source))

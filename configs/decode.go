@@ -10,6 +10,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/suggest"
+	"gatehouse/proxy/compress"
 	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -130,6 +131,9 @@ func (d *decoder) value(n *node, v reflect.Value, path string) {
 		return
 	case *ipset.SetConfig:
 		d.texted(n, reflect.ValueOf(target).Elem(), path, "addresses")
+		return
+	case *compress.Config:
+		d.short(n, reflect.ValueOf(target).Elem(), path, "mode")
 		return
 	case *awslog.Config:
 		d.short(n, reflect.ValueOf(target).Elem(), path, "format")

@@ -73,6 +73,13 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 	if r.Compat == "aws" && r.WAF.BodyLimit == "" && r.WAF.Oversize == "" {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize
 	}
+	r.Compress.Types = appendNew(c.Compress.Types, r.Compress.Types)
+	if r.Compress.Mode == "" && r.Require.Who == RequireNothing {
+		r.Compress.Mode = c.Compress.Mode
+	}
+	if !r.Compress.On() {
+		r.Compress.Types = nil // of nothing
+	}
 	*r.Headers = mergeHeaders(c.Headers, *r.Headers)
 	*r.Assertion = c.Assertion.WithRoute(*r.Assertion).Route()
 	r.MaxBody = cmp.Or(r.MaxBody, DefaultMaxBody)

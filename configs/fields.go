@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
+	"gatehouse/proxy/compress"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -95,6 +96,10 @@ func accepted(t reflect.Type, key string) []string {
 	case upstream.Config:
 		if key == "balance" {
 			return upstream.Balances()
+		}
+	case compress.Config:
+		if key == "mode" {
+			return []string{compress.ModeOn, compress.ModeOff}
 		}
 	case clientcert.Config:
 		if key == "mode" {

@@ -16,6 +16,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
+	"gatehouse/proxy/compress"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -131,7 +132,7 @@ func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
 		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{}, &upstream.Config{},
-		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &clientcert.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
+		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &clientcert.Config{}, &compress.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
 	} {
 		v := reflect.ValueOf(section).Elem()
 		for key, i := range fieldNames(v.Type()) {

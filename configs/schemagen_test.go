@@ -17,6 +17,7 @@ import (
 	"gatehouse/authn"
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
+	"gatehouse/proxy/compress"
 	"gatehouse/proxy/origin"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -233,6 +234,8 @@ func (g *generator) schema(t reflect.Type) object {
 		return g.ref("textsOrNumbers", textsOrNumbers)
 	case acl.Match, acl.Source, ipset.SetConfig:
 		return object{{"anyOf", []any{g.ref("textsOrNumbers", textsOrNumbers), g.section(t)}}}
+	case compress.Config:
+		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "mode")}}), g.section(t)}}}
 	case awslog.Config:
 		return object{{"anyOf", []any{orReference(object{{"enum", accepted(t, "format")}}), g.section(t)}}}
 	case headers.SecurityConfig:
@@ -337,7 +340,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy", "../proxy/certs", "../proxy/clientcert", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy", "../proxy/certs", "../proxy/clientcert", "../proxy/compress", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

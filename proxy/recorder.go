@@ -6,8 +6,8 @@ import (
 	"net/http"
 )
 
-// A recorder is the ResponseWriter wrapper of the data path, and the only one but for the WAF's on routes whose answers are
-// inspected. It counts, applies the security headers and the request id to the final head exactly once, keeps caches away from
+// A recorder is the ResponseWriter wrapper of the data path, and the only one but for those of routes whose answers are
+// inspected or compressed. It counts, applies the security headers and the request id to the final head exactly once, keeps caches away from
 // answers with our cookies, and passes 1xx answers through except to HTTP/1.0 clients, which know none.
 type recorder struct {
 	w     http.ResponseWriter

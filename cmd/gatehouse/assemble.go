@@ -23,6 +23,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy"
 	"gatehouse/proxy/clientcert"
+	"gatehouse/proxy/compress"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
@@ -68,6 +69,7 @@ type parts struct {
 	issuers    shelf[*authn.TokenIssuer]
 	assertions shelf[*headers.Assertion]
 	clients    shelf[*clientcert.Policy]
+	encoders   shelf[*compress.Compressor]
 	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
 	geo        shelf[*ipset.Geo]
@@ -84,7 +86,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
+		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, encoders: shelf[*compress.Compressor]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -98,6 +100,7 @@ func (p *parts) release() {
 	p.issuers.release()
 	p.assertions.release()
 	p.clients.release()
+	p.encoders.release()
 	p.sharedKeys.release()
 	p.poolAPIs.release()
 	p.geo.release()
@@ -403,7 +406,7 @@ func matchName(route string, i int) string {
 	return fmt.Sprintf("%s (%d)", route, i+1)
 }
 
-// guards builds a route's guards, in the one order that there is: names of the client's certificate, limits by address, WAF, authenticate
+// guards builds a route's guards, in the one order that there is: what compresses, so that all others see answers as they are, names of the client's certificate, limits by address, WAF, authenticate
 // and authorise, limits by identity.
 func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler) http.Handler, error) {
 	var byAddress, byIdentity []func(http.Handler) http.Handler
@@ -423,7 +426,7 @@ func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler
 	if err != nil {
 		return nil, err
 	}
-	return slices.Concat(a.named(rt), byAddress, inspect, a.gate(rt), byIdentity), nil
+	return slices.Concat(a.compressed(rt), a.named(rt), byAddress, inspect, a.gate(rt), byIdentity), nil
 }
 
 func (a *assembler) limit(name string, cfg ratelimit.Config) (guard func(http.Handler) http.Handler, byIdentity bool, err error) {

@@ -116,12 +116,15 @@ func names(literal *ast.CompositeLit, field string) bool {
 
 // policies are the packages that decide about requests.
 func policies() []string {
-	return []string{"authn", "authn/cognitoapi", "headers", "proxy/clientcert", "proxy/ratelimit", "waf", "waf/acl", "waf/challenge", "waf/ipset"}
+	return []string{"authn", "authn/cognitoapi", "headers", "proxy/clientcert", "proxy/compress", "proxy/ratelimit", "waf", "waf/acl", "waf/challenge", "waf/ipset"}
 }
 
 // answerWriter holds answers back until they are inspected, on routes that ask for it. Nothing but a writer that the
 // handler writes to can do so, and others pay nothing for one that is not proxy's.
 const answerWriter = "waf/response.go"
+
+// encodingWriter compresses answers, on routes that ask for it, for the same reason.
+const encodingWriter = "proxy/compress/answer.go"
 
 // serverWriter is no wrapper but the server's own.
 const serverWriter = "proxy/wire/response.go"
@@ -141,8 +144,8 @@ func checkOwners(t *tree) (found []string) {
 				}
 			case *ast.FuncDecl:
 				if node.Recv != nil && node.Name.Name == "WriteHeader" && file.dir != "proxy" &&
-					file.path != answerWriter && file.path != serverWriter {
-					found = append(found, t.at(node)+": proxy's recorder and "+answerWriter+" are the only wrappers of a ResponseWriter")
+					file.path != answerWriter && file.path != encodingWriter && file.path != serverWriter {
+					found = append(found, t.at(node)+": proxy's recorder, "+answerWriter+" and "+encodingWriter+" are the only wrappers of a ResponseWriter")
 				}
 			}
 			return true

@@ -34,6 +34,7 @@ func arrows() []arrow {
 		{"configs", "proxy/ratelimit", false, "the same"},
 		{"configs", "proxy/certs", false, "the same"},
 		{"configs", "proxy/clientcert", false, "the same"},
+		{"configs", "proxy/compress", false, "the same"},
 		{"configs", "proxy/upstream", false, "the same"},
 		{"configs", "proxy/origin", false, "the same"},
 		{"configs", "proxy", false, "Match validates itself, so that check and the table cannot disagree"},

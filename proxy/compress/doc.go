@@ -1,0 +1,2 @@
+// Package compress encodes answers in a content coding that the client takes.
+package compress

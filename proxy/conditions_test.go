@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -229,6 +230,22 @@ func TestOwnRoutesComeBeforePriorities(t *testing.T) {
 	}
 }
 
+// Which of the matches of one route takes a request is nobody's concern.
+func TestMatchesOfOneRouteDoNotClash(t *testing.T) {
+	t.Parallel()
+	var routes []Route
+	for i, m := range []Match{{Path: "/a/*"}, {Path: "/*.css"}, {Path: "/a/*", Query: values("v", "1")}, {Path: "/a/*", Headers: values("X", "1")}} {
+		routes = append(routes, route(fmt.Sprint(i), m, 0))
+		routes[i].Group = "one"
+	}
+	s := serveTCP(t, newGateway(t, Options{}, routes...))
+	for _, target := range []string{"/A/x.css", "/a/b?v=1", "/a/b"} {
+		if got := exchangeRaw(t, s, "GET "+target+" HTTP/1.1\r\nHost: h\r\nX: 1\r\n\r\n"); got.status != http.StatusOK {
+			t.Errorf("%s: got %d", target, got.status)
+		}
+	}
+}
+
 func TestRouteOfWithPriorityRefusesMethods(t *testing.T) {
 	t.Parallel()
 	gen, err := NewGeneration("g", []Route{
@@ -280,5 +297,55 @@ func TestConditionsDoNotAllocate(t *testing.T) {
 		}
 	}); n != 0 {
 		t.Errorf("got %v allocations, want 0", n)
+	}
+}
+
+// Of all places that match a request, the table takes one that every other includes, whatever order the routes have.
+func TestTheMostSpecificPlaceIsFound(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	pick := func(list []string) string { return list[random.IntN(len(list))] }
+	hosts := []string{"", "a.x", "b.x", "*.x", "*.a.x", "a*.x", "?.x", "*x", "~^a", "~x$", "[::1]"}
+	paths := []string{"", "/a", "/a/*", "/a/b", "/a/b/*", "/a*", "/*b", "/*/b", "/*/b/*", "/?", "*a", "~^/a", "~^/a/b", "~b"}
+	requests := []string{"/", "/a", "/b", "/a/b", "/a/b/c", "/ab", "/x/b", "/x/b/a", "/a/x/b"}
+	built := 0
+	for range 1000 {
+		var routes []*compiledRoute
+		for range 2 + random.IntN(5) {
+			m := Match{Path: pick(paths)}
+			if h := pick(hosts); h != "" {
+				m.Hosts = []string{h}
+			}
+			routes = append(routes, &compiledRoute{Route: route(m.String(), m, 0)})
+		}
+		tab, err := newTable(routes)
+		if err != nil {
+			continue
+		}
+		built++
+		for _, host := range []string{"", "a.x", "b.x", "c.a.x", "ab.x", "[::1]"} {
+			for _, path := range requests {
+				q := lookup{host: host, path: path, method: "GET"}
+				got, _ := tab.match(&q)
+				for _, rt := range routes {
+					if !rt.matcher.match(&q) {
+						continue
+					}
+					if got == nil {
+						t.Fatalf("%s%s: got none, want %s", host, path, rt.Name)
+					}
+					g, o := got.matcher, rt.matcher
+					if same := g.hosts[0].id == o.hosts[0].id; !o.hosts[0].includes(g.hosts[0]) || same && !o.path.includes(g.path) {
+						t.Fatalf("%s%s: got %s before %s", host, path, got.Name, rt.Name)
+					}
+				}
+				if got != nil && !got.matcher.match(&q) {
+					t.Fatalf("%s%s: got %s", host, path, got.Name)
+				}
+			}
+		}
+	}
+	if built < 100 {
+		t.Errorf("only %d tables had no conflict", built)
 	}
 }

@@ -30,15 +30,15 @@ const (
 	anyMany rune = -2
 )
 
-// parseGlob reads a glob, in lower case if fold says so.
+// parseGlob reads a glob, its ASCII letters in lower case if fold says so.
 func parseGlob(s string, fold bool) (glob, error) {
-	if fold {
-		s = strings.ToLower(s)
-	}
 	var g glob
 	for i := 0; i < len(s); {
 		r, width := utf8.DecodeRuneInString(s[i:])
 		i += width
+		if fold && 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
 		switch r {
 		case '*':
 			r = anyMany
@@ -218,7 +218,7 @@ func newExpression(expr string, fold bool) (*pattern, error) {
 		return nil, fmt.Errorf("want a regular expression of RE2: %w", err)
 	}
 	reach, err := parseGlob(escapeGlob(leadOf(tree))+"*", fold)
-	return &pattern{kind: kindExpression, text: expr, globs: []glob{reach}, re: re, fold: fold, id: text}, err
+	return &pattern{kind: kindExpression, text: expr, globs: []glob{reach}, re: re, fold: fold, id: expressionMark + text}, err
 }
 
 // leadOf returns what every match of an anchored expression begins with, as far as that is easily told.

@@ -69,7 +69,7 @@ func (t *table) sameRoute(rt *compiledRoute, q lookup, path canonPath) bool {
 	same := func(read string) bool {
 		q.path = read
 		other, _ := t.match(&q)
-		return other == rt && t.sameCase(rt, &q)
+		return alike(other, rt) && t.sameCase(rt, &q)
 	}
 	for mask := findings(0); mask <= path.found; mask++ {
 		if mask&^path.found != 0 {
@@ -82,6 +82,9 @@ func (t *table) sameRoute(rt *compiledRoute, q lookup, path canonPath) bool {
 	}
 	return true
 }
+
+// alike reports whether it is the same for a request which of two routes takes it.
+func alike(a, b *compiledRoute) bool { return a == b || a != nil && sameGroup(a, b) }
 
 // resolveDots returns where a path leads. Like the check for them it takes a dot among blanks for a dot.
 func resolveDots(read string) string {
@@ -112,7 +115,7 @@ func (t *table) sameCase(rt *compiledRoute, q *lookup) bool {
 	folded := *q
 	folded.path = foldPath(q.path)
 	other, distinct, _ := t.folded.seek(&folded)
-	return other == rt || distinct
+	return alike(other, rt) || distinct
 }
 
 // foldable reports whether a path may change when it is folded.

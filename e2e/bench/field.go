@@ -32,6 +32,8 @@ type field struct {
 
 	modsecurity *front // nil without the module
 	inspecting  []contender
+
+	peers []contender
 }
 
 // A house is one build of Gatehouse, with and without its default security headers.
@@ -68,6 +70,9 @@ func (f *field) open(ctx context.Context, binaries []binary) error {
 	if f.nginx, err = f.startNginx(ctx, "front", frontConfig, strings.TrimPrefix(f.upstream.url, "http://")); err != nil {
 		return err
 	}
+	if f.peers, err = f.startPeers(ctx); err != nil {
+		return err
+	}
 	if f.pool, err = openPool(); err != nil {
 		return err
 	}
@@ -98,11 +103,19 @@ func (f *field) close() {
 
 // workloads names them as docs/performance.md does.
 func (f *field) workloads() []*workload {
-	small := &workload{name: "W2  TLS 1.3, HTTP/1.1, an answer of 1 KB", path: "/1k"}
-	middle := &workload{name: "W5  the same with 64 KB", path: "/64k"}
-	large := &workload{name: "W5  the same with 1 MB", path: "/1m"}
-	session := &workload{name: "W7  1 KB to somebody who has signed in, against nginx without sessions", path: "/app/1k"}
-	all := []*workload{small, middle, large, session}
+	roots := x509.NewCertPool()
+	roots.AddCert(f.cert)
+	small := &workload{name: "W2  TLS 1.3, HTTP/1.1, an answer of 1 KB", path: "/1k", send: overHTTP1}
+	session := &workload{name: "W7  1 KB to somebody who has signed in, against nginx without sessions", path: "/app/1k", send: overHTTP1}
+	all := []*workload{
+		small,
+		{name: "W3  TLS 1.3, HTTP/2, ten requests at a time, an answer of 1 KB", path: "/1k", send: overHTTP2},
+		{name: "W4  a full handshake", send: handshakes(roots, false)},
+		{name: "W4  a resumed one", send: handshakes(roots, true)},
+		{name: "W5  64 KB over TLS 1.3 and HTTP/1.1", path: "/64k", send: overHTTP1},
+		{name: "W5  the same with 1 MB", path: "/1m", send: overHTTP1},
+		session,
+	}
 	for _, w := range all {
 		w.contenders = append(w.contenders, contender{name: "nginx", front: f.nginx})
 	}
@@ -114,6 +127,11 @@ func (f *field) workloads() []*workload {
 				c.headers = []string{"Cookie: " + h.cookies}
 			}
 			w.contenders = append(w.contenders, c)
+		}
+	}
+	for _, w := range all {
+		if w != session {
+			w.contenders = append(w.contenders, f.peers...)
 		}
 	}
 	return all
@@ -180,7 +198,7 @@ const upstreamConfig = `
 const frontConfig = `
   upstream u { server %[2]s; keepalive 64; keepalive_requests 100000000; }
   server {
-    listen 127.0.0.1:%[1]d ssl;
+    listen 127.0.0.1:%[1]d ssl http2;
     ssl_certificate ../cert.pem;
     ssl_certificate_key ../key.pem;
     ssl_protocols TLSv1.3;

@@ -2,6 +2,8 @@
 // request, in turns that are interleaved, because machines drift. It is no test: it takes minutes and wants a
 // machine to itself. On Debian it needs the packages nginx and wrk, and for the firewalls libnginx-mod-http-modsecurity.
 //
+// The other proxies are compared if they are there: the packages haproxy, caddy and apache2. HTTP/2 needs nghttp2-client.
+//
 //	go run ./e2e/bench
 //	go run ./e2e/bench -rounds 9 -only W2 -also before=/tmp/gatehouse-before
 package main
@@ -57,10 +59,16 @@ func run(ctx context.Context) error {
 		s.binaries = append(s.binaries, binary{name, path})
 		return nil
 	})
+	proxyAt := flag.String("reverse-proxy", "", "be httputil.ReverseProxy at this address, for a comparison that runs")
+	proxyDir := flag.String("dir", "", "with -reverse-proxy: where its certificate is")
+	proxyTo := flag.String("to", "", "with -reverse-proxy: its upstream")
 	flag.Parse()
-	for _, tool := range []string{"nginx", "wrk"} {
+	if *proxyAt != "" {
+		return reverseProxy(ctx, *proxyAt, *proxyDir, *proxyTo)
+	}
+	for tool, debian := range map[string]string{"nginx": "nginx", "wrk": "wrk", "h2load": "nghttp2-client"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return fmt.Errorf("%w: install the Debian package %s", err, tool)
+			return fmt.Errorf("%w: install the Debian package %s", err, debian)
 		}
 	}
 	dir, err := os.MkdirTemp("", "gatehouse-bench-")
@@ -105,6 +113,7 @@ func run(ctx context.Context) error {
 // A workload is one request, sent to each contender in turn.
 type workload struct {
 	name, path string
+	send       load
 	script     string // of wrk, if the request is not a plain GET
 	conns      int    // fewer than the flag says, for requests that take long
 	contenders []contender
@@ -153,35 +162,19 @@ func median[T cmp.Ordered](values []T) T {
 	return sorted[len(sorted)/2]
 }
 
-// cost has wrk send requests for a turn and returns the CPU time of one.
+// cost has requests sent for a turn and returns the CPU time of one.
 func (c *contender) cost(ctx context.Context, w *workload, turn time.Duration, conns int) (time.Duration, error) {
-	args := []string{"-t1", fmt.Sprintf("-c%d", conns), fmt.Sprintf("-d%ds", max(1, int(turn.Seconds())))}
-	for _, h := range c.headers {
-		args = append(args, "-H", h)
-	}
-	if w.script != "" {
-		args = append(args, "-s", w.script)
-	}
 	before, err := treeTime(c.front.pid)
 	if err != nil {
 		return 0, err
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(args, c.front.url+w.path)...).CombinedOutput()
+	n, err := w.send(ctx, c, w, turn, conns)
 	if err != nil {
-		return 0, fmt.Errorf("wrk: %w\n%s", err, out)
+		return 0, err
 	}
 	after, err := treeTime(c.front.pid)
 	if err != nil {
 		return 0, err
-	}
-	var n int
-	for line := range strings.Lines(string(out)) {
-		if _, err := fmt.Sscanf(line, "%d requests in", &n); err == nil {
-			break
-		}
-	}
-	if n == 0 || strings.Contains(string(out), "Non-2xx") || strings.Contains(string(out), "Socket errors") {
-		return 0, fmt.Errorf("wrk did not get its answers:\n%s", out)
 	}
 	return (after - before) / time.Duration(n), nil
 }

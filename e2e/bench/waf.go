@@ -219,7 +219,7 @@ func (f *field) wafWorkloads() ([]*workload, error) {
 		if err := os.WriteFile(script, []byte(r.script()), 0o600); err != nil {
 			return nil, err
 		}
-		w := &workload{name: "W6  inspected by the WAF: " + r.name, path: r.path, script: script, conns: r.conns}
+		w := &workload{name: "W6  inspected by the WAF: " + r.name, path: r.path, send: overHTTP1, script: script, conns: r.conns}
 		w.contenders = append(w.contenders, contender{name: "nginx with libmodsecurity", front: f.modsecurity})
 		w.contenders = append(w.contenders, f.inspecting...)
 		all = append(all, w)

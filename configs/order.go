@@ -19,12 +19,12 @@ type candidate struct {
 }
 
 // candidates are the matches of all routes that are valid.
-func (c *Config) candidates() []candidate {
-	var all []candidate
+func (c *Config) candidates() []*candidate {
+	var all []*candidate
 	for i, r := range c.Routes {
 		for j, m := range r.Match {
 			if matcher := proxy.NewMatcher(proxy.Match(m)); matcher != nil {
-				all = append(all, candidate{i, j, r.Priority, matcher})
+				all = append(all, &candidate{i, j, r.Priority, matcher})
 			}
 		}
 	}
@@ -66,7 +66,7 @@ func (c *Config) checkOrder(d *decoder) {
 func (d *decoder) lineOf(route int) int { return d.src.at(fmt.Sprintf("routes[%d].match", route)).line }
 
 // before reports whether a is asked before b by priority.
-func (a candidate) before(b candidate) bool {
+func (a *candidate) before(b *candidate) bool {
 	return a.priority > 0 && (b.priority == 0 || a.priority < b.priority)
 }
 
@@ -90,14 +90,15 @@ func (c *Config) lintOrder(d *decoder, say func(path, format string, args ...any
 			c.lintOptional(all, b, "leaves out the headers or parameters that this asks for", d, say)
 		case b.priority > 0 && len(m.Methods) > 0:
 			m.Methods = nil
-			b.Matcher = proxy.NewMatcher(proxy.Match(m))
-			c.lintOptional(all, b, "uses a method that this does not name", d, say)
+			open := *b
+			open.Matcher = proxy.NewMatcher(proxy.Match(m))
+			c.lintOptional(all, &open, "uses a method that this does not name", d, say)
 		}
 	}
 }
 
 // lintOptional tells where requests go whose sender does what is said, and that alone keeps them from b.
-func (c *Config) lintOptional(all []candidate, b candidate, does string, d *decoder, say func(path, format string, args ...any)) {
+func (c *Config) lintOptional(all []*candidate, b *candidate, does string, d *decoder, say func(path, format string, args ...any)) {
 	path := d.matchPath(b.route, b.match)
 	here, wider := false, -1
 	for _, a := range b.inTurn(all) {
@@ -124,14 +125,14 @@ func (c *Config) lintOptional(all []candidate, b candidate, does string, d *deco
 }
 
 // inTurn returns what may be asked after b about the same requests: by priority, then what is at the same place, then the rest.
-func (b candidate) inTurn(all []candidate) []candidate {
-	var after []candidate
+func (b *candidate) inTurn(all []*candidate) []*candidate {
+	var after []*candidate
 	for _, a := range all {
 		if a.route != b.route && !a.before(b) && a.Meets(b.Matcher) {
 			after = append(after, a)
 		}
 	}
-	place := func(a candidate) int {
+	place := func(a *candidate) int {
 		switch {
 		case a.priority > 0:
 			return a.priority
@@ -140,7 +141,7 @@ func (b candidate) inTurn(all []candidate) []candidate {
 		}
 		return maxPriority + 2
 	}
-	slices.SortStableFunc(after, func(a, o candidate) int { return cmp.Compare(place(a), place(o)) })
+	slices.SortStableFunc(after, func(a, o *candidate) int { return cmp.Compare(place(a), place(o)) })
 	return after
 }
 

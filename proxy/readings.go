@@ -170,31 +170,29 @@ func (t *table) fold() *table {
 }
 
 // foldWild adds a place with its path folded.
-func foldWild(places []wildPlace, w wildPlace) []wildPlace {
-	w.path = foldPattern(w.path)
-	for i, o := range places {
-		if o.host.id == w.host.id && o.path.id == w.path.id {
+func foldWild(places []*wildPlace, w *wildPlace) []*wildPlace {
+	folded := &wildPlace{w.host, foldPattern(w.path), w.methodTable}
+	for _, o := range places {
+		if o.host.id == folded.host.id && o.path.id == folded.path.id {
 			both := *o.methodTable
 			both.distinct = true
-			places[i].methodTable = &both
+			o.methodTable = &both
 			return places
 		}
 	}
-	return append(places, w)
+	return append(places, folded)
 }
 
 // foldOrdered adds a route with its path folded. One that another differs from only in that is marked distinct.
-func foldOrdered(routes []orderedRoute, o orderedRoute) []orderedRoute {
-	folded := *o.matcher
-	original := folded.path.id
-	folded.path = foldPattern(folded.path)
-	o.matcher = &folded
-	for i, other := range routes {
-		if other.matcher.path.id == folded.path.id && other.compiledRoute.matcher.path.id != original && other.matcher.SamePlace(&folded) {
-			routes[i].distinct = true
+func foldOrdered(routes []*orderedRoute, o *orderedRoute) []*orderedRoute {
+	matcher := *o.matcher
+	matcher.path = foldPattern(matcher.path)
+	for _, other := range routes {
+		if other.matcher.path.id == matcher.path.id && other.compiledRoute.matcher.path.id != o.matcher.path.id && other.matcher.SamePlace(&matcher) {
+			other.distinct = true
 		}
 	}
-	return append(routes, o)
+	return append(routes, &orderedRoute{compiledRoute: o.compiledRoute, matcher: &matcher, none: o.none})
 }
 
 // foldPattern returns the pattern of the folded paths that p matches.

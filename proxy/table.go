@@ -22,9 +22,9 @@ type table struct {
 	exact    map[string]*hostTable
 	wildcard map[string]*hostTable // by the name after "*."
 	any      *hostTable
-	wild     []wildPlace    // the most specific first
-	ordered  []orderedRoute // by priority
-	fields   []string       // headers that conditions ask for, in lower case
+	wild     []*wildPlace    // the most specific first
+	ordered  []*orderedRoute // by priority
+	fields   []string        // headers that conditions ask for, in lower case
 
 	folded *table // the same with paths in lower case, for sameCase
 	mixed  bool   // a path of the table has capitals
@@ -91,7 +91,7 @@ func newTable(routes []*compiledRoute) (*table, error) {
 		}
 		t.mixed = t.mixed || rt.matcher.path.kind == kindExpression || foldable(rt.Match.Path)
 		if rt.Priority > 0 {
-			t.ordered = append(t.ordered, orderedRoute{compiledRoute: rt, matcher: rt.matcher, none: methodRefusal(takenMethods(rt.Match.Methods))})
+			t.ordered = append(t.ordered, &orderedRoute{compiledRoute: rt, matcher: rt.matcher, none: methodRefusal(takenMethods(rt.Match.Methods))})
 			continue
 		}
 		problems = append(problems, clashes(rt, routes[:i])...)
@@ -104,7 +104,7 @@ func newTable(routes []*compiledRoute) (*table, error) {
 			problems = append(problems, describeConflict(other, rt, method))
 		}
 	}
-	slices.SortStableFunc(t.ordered, func(a, b orderedRoute) int { return a.Priority - b.Priority })
+	slices.SortStableFunc(t.ordered, func(a, b *orderedRoute) int { return a.Priority - b.Priority })
 	places := t.places()
 	for _, mt := range places {
 		mt.finish()
@@ -142,7 +142,7 @@ func (t *table) rank(places []*methodTable) {
 	for i, m := range places {
 		m.rank = i
 	}
-	slices.SortFunc(t.wild, func(a, b wildPlace) int { return a.rank - b.rank })
+	slices.SortStableFunc(t.wild, func(a, b *wildPlace) int { return a.rank - b.rank })
 }
 
 // describeConflict says which two routes match the same requests, as net/http's ServeMux does for patterns.
@@ -166,7 +166,7 @@ func (t *table) place(host, path *pattern) *methodTable {
 				return w.methodTable
 			}
 		}
-		w := wildPlace{host, path, &methodTable{host: host, path: path}}
+		w := &wildPlace{host, path, &methodTable{host: host, path: path}}
 		t.wild = append(t.wild, w)
 		return w.methodTable
 	}
@@ -319,8 +319,7 @@ func (t *table) seek(q *lookup) (rt *compiledRoute, distinct bool, err error) {
 	m := t.find(q.host, q.path)
 	var none *Refusal
 	if len(t.ordered) > 0 && (m == nil || !m.gateway) {
-		for i := range t.ordered {
-			o := &t.ordered[i]
+		for _, o := range t.ordered {
 			switch {
 			case !o.matcher.match(q):
 			case takes(o.Match.Methods, q.method):
@@ -365,8 +364,7 @@ func (t *table) allowed(q *lookup, rt *compiledRoute) string {
 // find returns the place of host and path, or nil.
 func (t *table) find(host, path string) *methodTable {
 	m := t.indexed(host, path)
-	for i := range t.wild {
-		w := &t.wild[i]
+	for _, w := range t.wild {
 		if m != nil && w.rank > m.rank {
 			break
 		}

@@ -120,6 +120,7 @@ func (c *Config) checkSections(d *decoder) {
 			d.fault("origins."+name, "an upstream has this name already: a route could mean either")
 		}
 	}
+	d.section("cache", c.Cache)
 	for name, api := range c.CognitoAPI {
 		d.section("cognito_api."+name, api)
 		if slices.Contains(append(keys(c.Upstreams), keys(c.Origins)...), name) {
@@ -333,6 +334,7 @@ func (c *Config) checkRoute(d *decoder, i int) {
 		d.fault(path+".strip_prefix", fmt.Sprintf(`want a path such as "/admin", without a "/" at its end, got %q`, p))
 	}
 	c.checkRewrite(d, r, path)
+	c.checkCache(d, r, path+".cache")
 	c.checkHeaders(d, path+".headers", r.Headers)
 	c.checkAssertion(d, path+".assertion", r.Assertion)
 }

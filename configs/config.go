@@ -12,6 +12,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/fleet"
 	"gatehouse/proxy"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
@@ -60,6 +61,8 @@ type Config struct {
 	Upstreams map[string]upstream.Config `yaml:"upstreams"`
 	// Origins are directories of files that routes go to, by name: the path of one, or a mapping.
 	Origins map[string]origin.Config `yaml:"origins"`
+	// Cache is what routes with a cache keep their answers in.
+	Cache cache.StoreConfig `yaml:"cache"`
 	// CognitoAPI are proxies of a user pool's API, by name: browsers call the pool through them as if their app client
 	// had no secret. Routes name them in to, as they name upstreams.
 	CognitoAPI map[string]cognitoapi.Config `yaml:"cognito_api"`
@@ -168,6 +171,9 @@ type Route struct {
 	// ClientCertificate is whom the route lets in of those with a verified certificate: DNS names, URIs or e-mail addresses of
 	// which its subjectAltName must have one, or its subject as events show it. One or a list. Default all.
 	ClientCertificate Names `yaml:"client_certificate"`
+	// Cache keeps answers for those who ask for the same: {} for as long as the answers say, or a mapping. Default: nothing is
+	// kept.
+	Cache *cache.Config `yaml:"cache"`
 	// Limit names the limits that apply: one name or a list.
 	Limit Names `yaml:"limit"`
 	// WAF is a mode or a mapping, merged over the one at the top. After Load it is the whole of it.

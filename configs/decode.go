@@ -309,7 +309,7 @@ func (d *decoder) unknownKey(p pair, path string, keys []string) {
 	at := join(path, p.key)
 	d.src.places[at] = place{p.pos, at}
 	switch p.key {
-	case "cache", "cors":
+	case "cors":
 		d.report(p.pos, at, fmt.Sprintf("%s is not available in this version (keys here: %s)", p.key, listed(keys)))
 		return
 	}

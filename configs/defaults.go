@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/headers"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
@@ -69,6 +70,10 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 		r.Assertion = &headers.RouteAssertionConfig{}
 	}
 	r.Compat = cmp.Or(r.Compat, c.Compat, compatOff)
+	if r.Compat == "aws" && r.Cache != nil {
+		r.Cache.Rules = cmp.Or(r.Cache.Rules, cache.RulesCloudFront)
+		r.Cache.Unkeyed = cmp.Or(r.Cache.Unkeyed, cache.UnkeyedDrop)
+	}
 	*r.WAF = mergeWAF(c.WAF, *r.WAF)
 	if r.Compat == "aws" && r.WAF.BodyLimit == "" && r.WAF.Oversize == "" {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize

@@ -10,6 +10,7 @@ import (
 	"gatehouse/authn/cognitoapi"
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
@@ -105,6 +106,8 @@ func accepted(t reflect.Type, key string) []string {
 		if key == "mode" {
 			return []string{clientcert.ModeVerify, clientcert.ModePassthrough}
 		}
+	case cache.Config, cache.KeyConfig:
+		return acceptedByCache(t, key)
 	case certs.Config:
 		if key == "min_version" {
 			return []string{"1.2", "1.3"}

@@ -166,6 +166,9 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		say(at, "does nothing: the route tells its upstream nobody's identity")
 	}
 	c.lintConditions(i, say)
+	if r.Cache != nil && !r.Cache.SharedByEveryone && r.Require.Who != RequireNothing && r.Require.Who != RequireOptional {
+		say(fmt.Sprintf("routes[%d].cache", i), "keeps nothing: everybody on this route is somebody, and what is answered to somebody is kept only with shared_by_everyone")
+	}
 	for j, m := range r.Match {
 		path := d.matchPath(i, j)
 		if why := unreachable(c, m); why != "" {

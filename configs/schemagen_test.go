@@ -340,7 +340,7 @@ func (g *generator) require() object {
 func docComments(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
-	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy", "../proxy/certs", "../proxy/clientcert", "../proxy/compress", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
+	for _, dir := range []string{".", "../authn", "../authn/cognitoapi", "../headers", "../internal/awslog", "../internal/fleet", "../waf", "../waf/acl", "../waf/challenge", "../waf/ipset", "../proxy", "../proxy/cache", "../proxy/certs", "../proxy/clientcert", "../proxy/compress", "../proxy/origin", "../proxy/ratelimit", "../proxy/upstream"} {
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

@@ -47,6 +47,7 @@ type Event struct {
 	WAF      WAFRecord
 	Limit    LimitRecord
 	Upstream UpstreamRecord
+	Cache    CacheRecord
 
 	Denied   error // why the request was refused, the first reason if there are several
 	Upgraded bool  // the connection left HTTP
@@ -128,6 +129,13 @@ type UpstreamRecord struct {
 	Connect, TTFB time.Duration
 	Reused        bool
 	Attempts      int
+}
+
+// A CacheRecord is what the cache did. It is zero on routes without one.
+type CacheRecord struct {
+	Verdict string        // "hit", "stale", "revalidated", "miss", "collapsed", "pass", "error"
+	Why     string        // it passed, or was not kept; from a small set
+	Age     time.Duration // of an answer that was kept
 }
 
 // Note records what a guard decided. Both strings must come from a bounded set. Notes after the twelfth are dropped.

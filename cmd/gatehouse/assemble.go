@@ -22,6 +22,7 @@ import (
 	"gatehouse/headers"
 	"gatehouse/internal/awslog"
 	"gatehouse/proxy"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
 	"gatehouse/proxy/ratelimit"
@@ -73,6 +74,7 @@ type parts struct {
 	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
 	geo        shelf[*ipset.Geo]
+	caches     shelf[*cache.Cache]
 	sessions   *authn.Sessions
 	sessionsOf string // digest
 	// ledger outlasts all generations; nil keeps revocations in memory only, as check does.
@@ -86,7 +88,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, encoders: shelf[*compress.Compressor]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, patterns: &waf.Patterns{},
+		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, encoders: shelf[*compress.Compressor]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, caches: shelf[*cache.Cache]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -104,6 +106,7 @@ func (p *parts) release() {
 	p.sharedKeys.release()
 	p.poolAPIs.release()
 	p.geo.release()
+	p.caches.release()
 }
 
 // An assembler builds one generation. This file is the only one that knows every package, and the order
@@ -384,6 +387,9 @@ func (a *assembler) route(place string, rt *configs.Route) error {
 	if err != nil {
 		return err
 	}
+	if handler, err = a.cached(rt, handler); err != nil {
+		return at("cache", err)
+	}
 	security, err := headers.NewSecurity(*rt.Headers)
 	if err != nil {
 		return at(place+".headers", err)
@@ -619,7 +625,7 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 		}
 	}
 	return pool.Handler(upstream.Options{
-		Deny: proxy.Deny, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
+		Deny: denyBehindCache, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
 		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
 		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,

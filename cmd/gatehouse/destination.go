@@ -53,7 +53,7 @@ func (a *assembler) split(rt *configs.Route, assert func(in *http.Request, out h
 
 // origin returns what answers a route that goes to no server; nil for others.
 func (a *assembler) origin(rt *configs.Route) (http.Handler, error) {
-	opts := origin.Options{Deny: proxy.Deny, Navigates: proxy.Navigates, StripPrefix: rt.StripPrefix, Scheme: clientScheme}
+	opts := origin.Options{Deny: denyBehindCache, Navigates: proxy.Navigates, StripPrefix: rt.StripPrefix, Scheme: clientScheme}
 	switch cfg, ok := a.cfg.Origins[rt.To]; {
 	case rt.Redirect != nil:
 		return origin.NewRedirect(*rt.Redirect, opts)

@@ -21,6 +21,7 @@ import (
 	"gatehouse/internal/awslog"
 	"gatehouse/internal/tuning"
 	"gatehouse/proxy"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
@@ -67,6 +68,7 @@ type metrics struct {
 	provider    *prometheus.GaugeVec
 	fleet       *prometheus.GaugeVec
 	fleetEvents *prometheus.CounterVec
+	cache       *prometheus.CounterVec
 }
 
 // latencyBuckets reach from a local answer to a slow upstream, in seconds.
@@ -138,10 +140,11 @@ func newMetrics(registry *prometheus.Registry) metrics {
 			func() []*upstream.Pool { return nil },
 		},
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
+		cache:       counter("cache_requests_total", "What the cache did about requests.", "route", "verdict"),
 	}
 	registry.MustRegister(
 		m.requests, m.denied, m.duration, m.received, m.sent, m.rules, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
-		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.endpoints, m.fleet, m.fleetEvents,
+		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.endpoints, m.fleet, m.fleetEvents, m.cache,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m
@@ -192,6 +195,9 @@ func (o *observer) count(e *proxy.Event) {
 	}
 	for _, id := range e.WAF.Rules {
 		m.wafRules.WithLabelValues(strconv.Itoa(id)).Inc()
+	}
+	if e.Cache.Verdict != "" {
+		m.cache.WithLabelValues(route, e.Cache.Verdict).Inc()
 	}
 	if e.Upstream.TTFB > 0 {
 		m.upstream.WithLabelValues(e.Upstream.Name).Observe(e.Upstream.TTFB.Seconds())
@@ -257,6 +263,9 @@ func eventAttrs(e *proxy.Event) []slog.Attr {
 	}
 	if e.Limit.Name != "" {
 		attrs = append(attrs, slog.Group("limit", "name", e.Limit.Name, "verdict", e.Limit.Verdict))
+	}
+	if e.Cache.Verdict != "" {
+		attrs = append(attrs, cacheAttr(&e.Cache))
 	}
 	if e.Upstream.Name != "" {
 		attrs = append(attrs, upstreamAttr(&e.Upstream))
@@ -381,6 +390,17 @@ func upstreamAttr(u *proxy.UpstreamRecord) slog.Attr {
 	return slog.Attr{Key: "upstream", Value: slog.GroupValue(group...)}
 }
 
+func cacheAttr(c *proxy.CacheRecord) slog.Attr {
+	group := []slog.Attr{slog.String("verdict", c.Verdict)}
+	if c.Why != "" {
+		group = append(group, slog.String("why", c.Why))
+	}
+	if c.Age > 0 {
+		group = append(group, slog.Int64("age_s", int64(c.Age/time.Second)))
+	}
+	return slog.Attr{Key: "cache", Value: slog.GroupValue(group...)}
+}
+
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func address(a netip.Addr) string {
@@ -491,6 +511,11 @@ func (o *observer) providers(ready map[string]bool) {
 		}
 		o.metrics.provider.WithLabelValues(issuer).Set(up)
 	}
+}
+
+// cache records what the cache did about a request.
+func (o *observer) cache(r *http.Request, res cache.Result) {
+	proxy.EventFrom(r.Context()).Cache = proxy.CacheRecord{Verdict: res.Verdict, Why: res.Why, Age: res.Age}
 }
 
 // limit counts a decision of a limit. A request may meet several, of which its record has the last.

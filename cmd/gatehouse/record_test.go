@@ -42,6 +42,7 @@ func fullEvent() *proxy.Event {
 			Labels: []string{"gatehouse:rule:probe"}, Inserted: []proxy.RuleHeader{{Name: "X-Amzn-Waf-Mark", Value: "1"}}, Token: "accepted",
 		},
 		Limit: proxy.LimitRecord{Name: "api", Verdict: "pass"},
+		Cache: proxy.CacheRecord{Verdict: "miss", Why: "no-store", Age: time.Minute},
 		Upstream: proxy.UpstreamRecord{
 			Name: "u", Address: "http://10.0.0.2:80", Connect: time.Millisecond, TTFB: 2 * time.Millisecond, Attempts: 2,
 		},

@@ -95,8 +95,11 @@ func accepted(t reflect.Type, key string) []string {
 			return []string{"block", "challenge"}
 		}
 	case upstream.Config:
-		if key == "balance" {
+		switch key {
+		case "balance":
 			return upstream.Balances()
+		case "protocol":
+			return []string{upstream.HTTP1, upstream.HTTP2}
 		}
 	case compress.Config:
 		if key == "mode" {

@@ -126,6 +126,7 @@ type LimitRecord struct{ Name, Verdict string }
 // An UpstreamRecord is where the request went and how long that took.
 type UpstreamRecord struct {
 	Name, Address string
+	Protocol      string // that it was spoken to in: "HTTP/1.1" or "HTTP/2.0"
 	Connect, TTFB time.Duration
 	Reused        bool
 	Attempts      int

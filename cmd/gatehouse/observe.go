@@ -381,7 +381,7 @@ func wafAttr(w *proxy.WAFRecord) slog.Attr {
 
 func upstreamAttr(u *proxy.UpstreamRecord) slog.Attr {
 	group := []slog.Attr{
-		slog.String("name", u.Name), slog.String("address", u.Address), slog.Int("attempts", u.Attempts),
+		slog.String("name", u.Name), slog.String("address", u.Address), slog.String("protocol", u.Protocol), slog.Int("attempts", u.Attempts),
 		slog.Bool("reused", u.Reused), slog.Float64("first_byte_ms", milliseconds(u.TTFB)),
 	}
 	if !u.Reused {

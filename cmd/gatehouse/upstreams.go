@@ -57,6 +57,7 @@ func recordUpstream(ctx context.Context, r upstream.Result) {
 	event := proxy.EventFrom(ctx)
 	event.Upstream = proxy.UpstreamRecord{
 		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
+		Protocol: r.Protocol,
 	}
 	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedHere(err) && !refusedHere(context.Cause(ctx)) {
 		event.Note("upstream", string(err.Reason))

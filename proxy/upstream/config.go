@@ -28,11 +28,20 @@ const (
 	LeastOutstanding = "least_outstanding"
 )
 
+// Versions of HTTP that an endpoint is spoken to in.
+const (
+	HTTP1 = "http1"
+	HTTP2 = "http2"
+)
+
 // Config is one named upstream of the file.
 type Config struct {
 	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme. One
 	// with " weight=3" behind it gets three times the requests of one without; 1 to 1000.
 	Endpoints []string `yaml:"endpoints"`
+	// Protocol is "http1" (the default) for HTTP/1.1, or "http2", which gRPC needs: by ALPN with https endpoints, else with
+	// prior knowledge (h2c). There are no WebSockets over it: a handshake is forwarded as an ordinary request.
+	Protocol string `yaml:"protocol"`
 	// TLS says how the certificate of an https endpoint is verified. Verification is on.
 	TLS TLS `yaml:"tls"`
 	// ConnectTimeout bounds dialling and the TLS handshake; default 10s.
@@ -43,7 +52,9 @@ type Config struct {
 	IdleTimeout string `yaml:"idle_timeout"`
 	// PreserveHost sends the client's Host (the default, as ALB does); "false" sends the endpoint's.
 	PreserveHost *bool `yaml:"preserve_host"`
-	// MaxIdle is how many idle connections are kept per endpoint; default 256.
+	// MaxIdle is how many idle connections are kept per endpoint; default 256. With http2 it is how many there may be at
+	// all, each with as many requests at a time as the endpoint allows: a request that finds no room waits for at most
+	// connect_timeout.
 	MaxIdle int `yaml:"max_idle"`
 	// Balance is how an endpoint is chosen: "round_robin" (the default), or "least_outstanding", the one with the fewest
 	// requests under way for its weight, or "hash", the same one for the same key as long as it is well and has no more than
@@ -95,6 +106,7 @@ type address struct {
 	dial    string // "host:port" or a path
 	host    string // the Host field when the client's is not preserved
 	name    string // host without port: SNI and the verified name
+	http2   bool
 }
 
 // String returns the form that Result.Address has: "host:port", or "unix:/path".
@@ -133,6 +145,9 @@ func (c Config) Validate(report func(field, msg string)) {
 	c.validateTimes(report)
 	c.validateSpread(report)
 	c.TLS.validate(first, report)
+	if c.Protocol != "" && c.Protocol != HTTP1 && c.Protocol != HTTP2 {
+		report("protocol", fmt.Sprintf("unknown version %q (want %s or %s)", c.Protocol, HTTP1, HTTP2))
+	}
 	if c.Health != nil {
 		c.Health.validate(func(field, msg string) { report("health."+field, msg) })
 	}

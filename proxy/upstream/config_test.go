@@ -54,6 +54,8 @@ func TestConfigValidate(t *testing.T) {
 		{"ALB's other bounds", Config{Endpoints: []string{"http://a"}, SlowStart: "30s", DeregistrationDelay: "0s"}, nil},
 		{"beyond them", Config{Endpoints: []string{"http://a"}, SlowStart: "29s", DeregistrationDelay: "3601s"}, []string{"slow_start", "deregistration_delay"}},
 		{"far beyond them", Config{Endpoints: []string{"http://a"}, SlowStart: "901s", DeregistrationDelay: "-1s"}, []string{"slow_start", "deregistration_delay"}},
+		{"HTTP/2", Config{Endpoints: []string{"http://a"}, Protocol: HTTP2}, nil},
+		{"another version", Config{Endpoints: []string{"http://a"}, Protocol: "h2"}, []string{"protocol"}},
 		{"negative max_idle", Config{Endpoints: []string{"http://a"}, MaxIdle: -1}, []string{"max_idle"}},
 		{"tls for http", Config{Endpoints: []string{"http://a"}, TLS: TLS{ServerName: "x"}}, []string{"tls"}},
 		{"a CA that is not there", Config{Endpoints: []string{"https://a"}, TLS: TLS{CA: "/nonexistent"}}, []string{"tls.ca"}},
@@ -104,10 +106,10 @@ func TestDefaults(t *testing.T) {
 func TestParseEndpoint(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]address{
-		"http://a":          {"http", "tcp", "a:80", "a", "a"},
-		"https://a:8443":    {"https", "tcp", "a:8443", "a:8443", "a"},
-		"http://[::1]:8080": {"http", "tcp", "[::1]:8080", "[::1]:8080", "::1"},
-		"unix:///run/a.s":   {"unix", "unix", "/run/a.s", "localhost", ""},
+		"http://a":          {"http", "tcp", "a:80", "a", "a", false},
+		"https://a:8443":    {"https", "tcp", "a:8443", "a:8443", "a", false},
+		"http://[::1]:8080": {"http", "tcp", "[::1]:8080", "[::1]:8080", "::1", false},
+		"unix:///run/a.s":   {"unix", "unix", "/run/a.s", "localhost", "", false},
 	} {
 		got, err := parseEndpoint(in)
 		if err != nil || got != want {

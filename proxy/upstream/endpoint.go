@@ -25,6 +25,8 @@ type endpoint struct {
 	newSince    atomic.Int64 // when it came, or was well again, in Unix nanoseconds; 0 if it was there from the start
 	outstanding atomic.Int64 // requests that have a connection
 
+	h2 *h2Conns // nil if it is spoken to in HTTP/1.1
+
 	mu           sync.Mutex
 	ejectedFor   time.Duration // the last time; 0 if it never was
 	ejectedUntil time.Time
@@ -104,6 +106,13 @@ func (ep *endpoint) discard(c *conn) {
 	c.abort()
 }
 
+// isGone reports whether there will be no other request.
+func (ep *endpoint) isGone() bool {
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
+	return ep.gone
+}
+
 // enter counts a new connection as busy.
 func (ep *endpoint) enter(c *conn) {
 	ep.mu.Lock()
@@ -164,8 +173,12 @@ func (ep *endpoint) release() {
 	if ep.holders <= 0 {
 		old = ep.goLocked()
 	}
+	gone := ep.gone
 	ep.mu.Unlock()
 	closeAll(old)
+	if gone && ep.h2 != nil {
+		ep.h2.shut()
+	}
 }
 
 // drain is for an endpoint that no pool chooses any more: connections are kept no longer than their requests last, and
@@ -181,6 +194,9 @@ func (ep *endpoint) drain(delay time.Duration) {
 	}
 	ep.mu.Unlock()
 	closeAll(old)
+	if ep.h2 != nil {
+		ep.h2.shut()
+	}
 }
 
 func (ep *endpoint) goLocked() (idle []*conn) {

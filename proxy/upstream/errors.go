@@ -14,6 +14,7 @@ const (
 	ReasonClosed         Reason = "pool_closed"             // 503: the pool was closed
 	ReasonNoEndpoint     Reason = "no_endpoint"             // 503: the pool has no endpoint
 	ReasonOverloaded     Reason = "overloaded"              // 503: the circuit has no room
+	ReasonBusy           Reason = "endpoint_busy"           // 503: no stream of HTTP/2 was free within connect_timeout
 	ReasonRefused        Reason = "connect_refused"         // 502: every endpoint refused the connection
 	ReasonConnect        Reason = "connect_failed"          // 502: dialling failed otherwise
 	ReasonTLS            Reason = "tls_failed"              // 502: the handshake or the certificate
@@ -68,7 +69,7 @@ func (e *Error) HTTPStatus() int {
 		return e.status
 	}
 	switch e.Reason {
-	case ReasonClosed, ReasonNoEndpoint, ReasonOverloaded:
+	case ReasonClosed, ReasonNoEndpoint, ReasonOverloaded, ReasonBusy:
 		return http.StatusServiceUnavailable
 	case ReasonConnectTimeout, ReasonTimeout:
 		return http.StatusGatewayTimeout

@@ -60,6 +60,7 @@ type Result struct {
 	Address   string        // the endpoint of the last attempt; "" if there was none
 	Connect   time.Duration // of the last attempt: dialling and TLS; 0 on a reused connection
 	FirstByte time.Duration // from the start of sending to the first byte of an answer; 0 if there was none
+	Protocol  string        // that the upstream was spoken to in: "HTTP/1.1" or "HTTP/2.0"
 	Reused    bool          // the last attempt was on a connection that had been used before
 	Attempts  int           // connections tried, dialled in vain or reused in vain included
 	Status    int           // of the answer; 0 if there was none
@@ -143,6 +144,11 @@ type exchange struct {
 	upBuf       *[]byte
 	upEnded     bool
 
+	// Over HTTP/2.
+	h2      *h2Stream // while the attempt lasts
+	sending *h2Body   // the body, which may have been read in part when it is over
+	unseen  bool      // the upstream says that it has not looked at the request
+
 	// The connection and what comes from it.
 	turn     rotation
 	c        *conn
@@ -217,6 +223,10 @@ func (x *exchange) finish() {
 		x.p.big.Put(x.grown)
 		x.grown = nil
 	}
+	if x.upBuf != nil {
+		x.p.big.Put(x.upBuf)
+		x.upBuf = nil
+	}
 }
 
 func (p *Pool) bigBuf() *[]byte {
@@ -272,7 +282,10 @@ func (x *exchange) serve() error {
 	if err != nil {
 		return err
 	}
-	if x.hd.kind == bodyTunnelled {
+	switch {
+	case x.h2 != nil:
+		return x.relayH2()
+	case x.hd.kind == bodyTunnelled:
 		return x.tunnel()
 	}
 	return x.relay()
@@ -297,10 +310,7 @@ func (x *exchange) roundTrip() error {
 			}
 			continue
 		}
-		err := x.send()
-		if err == nil {
-			err = x.readHead()
-		}
+		err := x.ask()
 		if err == nil {
 			x.p.answered(ep, x.hd.status)
 			return nil
@@ -320,14 +330,32 @@ func (x *exchange) roundTrip() error {
 // blame notes an error that is the endpoint's fault. It is not, where a connection had been idle too long.
 func (x *exchange) blame(ep *endpoint, err error) {
 	var e *Error
-	if errors.As(err, &e) && !(x.died && x.c != nil && x.c.reused && x.result.FirstByte == 0) {
+	if errors.As(err, &e) && !(x.died && x.result.Reused && x.result.FirstByte == 0) {
 		x.p.broke(ep, e)
 	}
 }
 
+// ask sends the request and reads the answer's head, over what connect got.
+func (x *exchange) ask() error {
+	if x.h2 != nil {
+		if err := x.sendH2(); err != nil {
+			return err
+		}
+		return x.headH2()
+	}
+	if err := x.send(); err != nil {
+		return err
+	}
+	return x.readHead()
+}
+
 // connect takes an idle connection, or dials.
 func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
-	x.result.Address, x.result.Connect, x.result.Reused = ep.name, 0, false
+	x.result.Address, x.result.Connect, x.result.Reused, x.result.Protocol = ep.name, 0, false, "HTTP/1.1"
+	if ep.h2 != nil {
+		x.result.Protocol = "HTTP/2.0"
+		return x.connectH2(ep)
+	}
 	now := x.p.now()
 	for reuse {
 		c := ep.get(now, x.p.idleTimeout)
@@ -387,9 +415,16 @@ func (x *exchange) send() error {
 // before it brought a byte, as one does that the upstream closed while the request was on its way; and sending it
 // twice is as good as once (RFC 9110 section 9.2.2).
 func (x *exchange) mayRetry() bool {
+	if x.h2 != nil {
+		return x.mayRetryH2()
+	}
 	if x.c == nil || !x.c.reused || x.result.FirstByte > 0 || x.up != nil || x.ctx.Err() != nil || !x.died {
 		return false
 	}
+	return x.idempotent()
+}
+
+func (x *exchange) idempotent() bool {
 	switch x.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
 		return true
@@ -445,9 +480,14 @@ func (x *exchange) bindUntil() {
 	if x.h.opts.Until == nil || x.release != nil || !x.wrote {
 		return
 	}
-	if x.until, x.release = x.h.opts.Until(x.r); x.until != nil {
-		x.unbind = context.AfterFunc(x.until, x.c.abort)
+	if x.until, x.release = x.h.opts.Until(x.r); x.until == nil {
+		return
 	}
+	if x.h2 != nil {
+		x.unbind = context.AfterFunc(x.until, x.h2.end)
+		return
+	}
+	x.unbind = context.AfterFunc(x.until, x.c.abort)
 }
 
 // unbindUntil undoes that, and reports whether the connection has been ended.
@@ -467,6 +507,7 @@ func (x *exchange) unbindUntil() (ended bool) {
 func (x *exchange) endConn() {
 	x.endUpload()
 	left := x.unbindUntil()
+	x.endH2()
 	c := x.c
 	if c == nil {
 		return

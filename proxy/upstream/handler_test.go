@@ -18,10 +18,10 @@ import (
 
 func TestAnswerHead(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		up := answering(t, "HTTP/1.1 200 OK\r\nServer: app\r\nDate: Sat, 21 Nov 2026 08:00:00 GMT\r\nConnection: keep-alive, X-Hop, content-length\r\nX-Hop: 1\r\n"+
 			"Keep-Alive: timeout=5\r\nProxy-Authenticate: x\r\nUpgrade: h2c\r\nSet-Cookie: up=1\r\nSet-Cookie: up=2\r\nX-Frame-Options: none\r\nContent-Length: 2, 2\r\n\r\nok")
-		pool, err := NewPool("x", endpoints(up))
+		pool, err := NewPool("x", to.config(t, up))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +65,7 @@ func TestAnswerHead(t *testing.T) {
 		if diff := cmp.Diff(res.Header, want); diff != "" {
 			t.Errorf("header (-got +want):\n%s", diff)
 		}
-		if n := idle(pool); n != 1 {
+		if n := idle(pool); to == HTTP1 && n != 1 {
 			t.Errorf("idle connections: got %d, want 1", n)
 		}
 	})
@@ -73,7 +73,7 @@ func TestAnswerHead(t *testing.T) {
 
 func TestAnswersWithoutABody(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		for _, tt := range []struct{ name, method, answer, length string }{
 			{"HEAD keeps the length", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n", "5"},
 			{"HEAD of a chunked answer", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n", ""},
@@ -81,7 +81,7 @@ func TestAnswersWithoutABody(t *testing.T) {
 			{"204 has none", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", ""},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				f := newRig(t, proto, endpoints(answering(t, tt.answer)), Options{})
+				f := newRig(t, proto, to.config(t, answering(t, tt.answer)), Options{})
 				for i := range 2 {
 					res, body := f.do(t, tt.method, "/", nil)
 					if got := res.Header.Get("Content-Length"); body != "" || got != tt.length {
@@ -105,19 +105,19 @@ func TestBodiesArriveWhole(t *testing.T) {
 		fmt.Fprintf(&chunks, "%x\r\n%s\r\n", n, big[i:i+n])
 		i += n
 	}
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		for _, tt := range []struct{ name, answer string }{
 			{"sized", fmt.Sprintf("HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", len(big), big)},
 			{"chunked", "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks.String() + "0\r\n\r\n"},
 			{"until the end", "HTTP/1.0 200 OK\r\n\r\n" + big},
 		} {
 			t.Run(tt.name, func(t *testing.T) {
-				f := newRig(t, proto, endpoints(answering(t, tt.answer)), Options{})
+				f := newRig(t, proto, to.config(t, answering(t, tt.answer)), Options{})
 				for i := range 3 {
 					if _, got := f.do(t, "GET", "/", nil); got != big {
 						t.Fatalf("got %d bytes, want %d", len(got), len(big))
 					}
-					if r := <-f.results; r.Reused != (i > 0 && tt.name != "until the end") {
+					if r := <-f.results; r.Reused != (i > 0 && (to == HTTP2 || tt.name != "until the end")) {
 						t.Errorf("request %d: reused: got %t", i, r.Reused)
 					}
 				}
@@ -248,8 +248,8 @@ func (w *informational) WriteHeader(code int) {
 
 func TestTrailersAreRelayed(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
-		f := newRig(t, proto, endpoints(answering(t, "HTTP/1.1 200 OK\r\nTrailer: X-Known, Content-Length\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"+
+	ways(t, func(t *testing.T, proto string, to way) {
+		f := newRig(t, proto, to.config(t, answering(t, "HTTP/1.1 200 OK\r\nTrailer: X-Known, Content-Length\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"+
 			"2\r\nok\r\n0\r\nX-Known: 1\r\nX-Unknown: 2\r\nX-Unknown: 3\r\nSet-Cookie: no\r\n\r\n")), Options{})
 		for range 2 {
 			res, body := f.do(t, "GET", "/", nil)
@@ -265,7 +265,7 @@ func TestTrailersAreRelayed(t *testing.T) {
 
 func TestServerSentEventsAreNotHeldBack(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		for _, framing := range []string{"Transfer-Encoding: chunked", "X-None: 1", "Content-Length: 26"} {
 			t.Run(framing, func(t *testing.T) {
 				step := make(chan struct{})
@@ -286,7 +286,7 @@ func TestServerSentEventsAreNotHeldBack(t *testing.T) {
 						io.WriteString(c, "0\r\n\r\n")
 					}
 				})
-				f := newRig(t, proto, endpoints(up), Options{})
+				f := newRig(t, proto, to.config(t, up), Options{})
 				req, err := http.NewRequestWithContext(t.Context(), "GET", f.URL, nil)
 				if err != nil {
 					t.Fatal(err)
@@ -310,7 +310,7 @@ func TestServerSentEventsAreNotHeldBack(t *testing.T) {
 
 func TestASizedAnswerIsFlushedWhenTheUpstreamPauses(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		goOn := make(chan struct{})
 		up := rawUpstream(t, func(_ int, c net.Conn, br *bufio.Reader) {
 			readRequest(br)
@@ -318,7 +318,7 @@ func TestASizedAnswerIsFlushedWhenTheUpstreamPauses(t *testing.T) {
 			<-goOn
 			io.WriteString(c, "world")
 		})
-		f := newRig(t, proto, endpoints(up), Options{})
+		f := newRig(t, proto, to.config(t, up), Options{})
 		req, err := http.NewRequestWithContext(t.Context(), "GET", f.URL, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -341,7 +341,7 @@ func TestASizedAnswerIsFlushedWhenTheUpstreamPauses(t *testing.T) {
 
 func TestTheClientLeavingEndsTheUpstreamsConnection(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		for _, head := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"} {
 			t.Run(fmt.Sprintf("after %.15q", head), func(t *testing.T) {
 				got, ended := make(chan struct{}), make(chan error, 1)
@@ -352,7 +352,7 @@ func TestTheClientLeavingEndsTheUpstreamsConnection(t *testing.T) {
 					_, err := br.ReadByte()
 					ended <- err
 				})
-				f := newRig(t, proto, endpoints(up), Options{})
+				f := newRig(t, proto, to.config(t, up), Options{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				req, err := http.NewRequestWithContext(ctx, "GET", f.URL, nil)

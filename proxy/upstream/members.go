@@ -22,7 +22,9 @@ func (p *Pool) replace(want []spec) {
 		ep := have[s.address]
 		delete(have, s.address)
 		if ep == nil {
-			ep = newEndpoint(s.address, p.tls)
+			if ep = newEndpoint(s.address, p.tls); p.http2 {
+				ep.h2 = newH2Conns(ep, p)
+			}
 			p.comeLocked(ep, len(p.members) > 0)
 			p.superviseLocked(ep)
 		}

@@ -20,6 +20,7 @@ type Pool struct {
 	maxIdle         int
 	preserveHost    bool
 	via             bool
+	http2           bool
 	now             func() time.Time // for what is kept between requests: idle connections, avoided endpoints
 
 	least  bool          // choose the endpoint with the fewest requests under way
@@ -67,6 +68,7 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		maxIdle:      cfg.MaxIdle,
 		preserveHost: cfg.PreserveHost == nil || *cfg.PreserveHost,
 		via:          cfg.Via == nil || *cfg.Via,
+		http2:        cfg.Protocol == HTTP2,
 		least:        cfg.Balance == LeastOutstanding,
 		now:          now,
 		watchers:     map[*endpoint]context.CancelFunc{},
@@ -95,6 +97,9 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 			return nil, fmt.Errorf("upstream %s: hash: %w", name, err)
 		}
 	}
+	if p.http2 {
+		p.tls.NextProtos = []string{"h2"}
+	}
 	if cfg.Health != nil {
 		var err error
 		if p.checks, err = newChecker(*cfg.Health); err != nil {
@@ -107,6 +112,7 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", name, err)
 		}
+		sp.http2 = p.http2
 		specs = append(specs, sp)
 	}
 	p.replace(specs)

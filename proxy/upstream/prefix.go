@@ -40,7 +40,7 @@ func (x *exchange) restoreAddress(address, prefix string) string {
 			return address
 		case strings.EqualFold(host, x.r.Host):
 			lead = scheme + "//" + host
-		case x.c != nil && strings.EqualFold(host, x.sentHost(x.c.ep)):
+		case x.endpoint() != nil && strings.EqualFold(host, x.sentHost(x.endpoint())):
 			own, _ := x.entrance()
 			lead = own + "://" + x.r.Host
 		default:

@@ -38,8 +38,10 @@ func (x *exchange) prepare() error {
 		return badRequest("Host: want a host and an optional port")
 	}
 	var err error
-	if x.upgrade, err = x.wantsWebSocket(); err != nil {
-		return err
+	if !x.p.http2 {
+		if x.upgrade, err = x.wantsWebSocket(); err != nil {
+			return err
+		}
 	}
 	// RFC 9110 section 10.1.1: the expectation is passed on. In HTTP/2 net/http keeps it, and meets it when the body is
 	// read. HTTP/1.0 has none.
@@ -320,16 +322,10 @@ func (x *exchange) appendHead(ep *endpoint) error {
 	b = append(b, x.sentHost(ep)...)
 	b = append(b, "\r\n"...)
 	for key, values := range x.out {
-		if !validToken(key) {
-			return badRequest("field name: want a token, got %.40q", key)
-		}
-		if reservedField(key) {
-			return &Error{Reason: ReasonHook, Err: errors.New("field " + key + " cannot be set")}
+		if err := checkOut(key, values); err != nil {
+			return err
 		}
 		for _, v := range values {
-			if !validValue(v) {
-				return badRequest("field %.40s: control character in the value", key)
-			}
 			b = append(b, key...)
 			b = append(b, ": "...)
 			b = append(b, v...)
@@ -349,6 +345,22 @@ func (x *exchange) sentHost(ep *endpoint) string {
 		return x.r.Host
 	}
 	return ep.addr.host
+}
+
+// checkOut refuses a field that would not be read as it is written, and one that is not a hook's to set.
+func checkOut(key string, values []string) error {
+	if !validToken(key) {
+		return badRequest("field name: want a token, got %.40q", key)
+	}
+	if reservedField(key) {
+		return &Error{Reason: ReasonHook, Err: errors.New("field " + key + " cannot be set")}
+	}
+	for _, v := range values {
+		if !validValue(v) {
+			return badRequest("field %.40s: control character in the value", key)
+		}
+	}
+	return nil
 }
 
 // appendFraming writes the fields that belong to this hop.

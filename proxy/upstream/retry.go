@@ -19,7 +19,8 @@ const (
 
 // RetryConfig bounds second attempts. A request is sent again only where it cannot have had an effect: to another endpoint
 // after one that could not be connected to, and over a new connection after one that had been idle and ended before a byte
-// of an answer, if its method is idempotent (RFC 9110 section 9.2.2) and its body, if any, is at hand as a whole.
+// of an answer, if its method is idempotent (RFC 9110 section 9.2.2) and its body, if any, is at hand as a whole. Over HTTP/2
+// also, whatever its method, where the upstream says that it has not looked at it (RFC 9113 section 8.7).
 type RetryConfig struct {
 	// Attempts is how often one request is tried at most, the first time included; 1 to 10, default 3.
 	Attempts int `yaml:"attempts"`

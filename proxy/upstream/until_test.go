@@ -208,7 +208,7 @@ func TestAClientThatGoesOnTalking(t *testing.T) {
 
 func TestAStreamEndsWithItsSession(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		for name, head := range map[string]string{
 			"server-sent events": "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n",
 			"chunks":             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc\r\n",
@@ -221,7 +221,7 @@ func TestAStreamEndsWithItsSession(t *testing.T) {
 					br.ReadByte()
 				}
 			})
-			f := newRig(t, proto, endpoints(up), Options{Until: s.until})
+			f := newRig(t, proto, to.config(t, up), Options{Until: s.until})
 			res, err := f.client.Get(f.URL + "/events")
 			if err != nil {
 				t.Fatal(err)

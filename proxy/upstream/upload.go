@@ -198,7 +198,7 @@ func (x *exchange) unblockClient() {
 
 // unread reports whether the client may have more of its body to send.
 func (x *exchange) unread() bool {
-	return x.held || (x.up != nil && !x.up.allRead.Load())
+	return x.held || (x.up != nil && !x.up.allRead.Load()) || (x.sending != nil && x.sending.rest())
 }
 
 // closeAfter tells an HTTP/1 client that its connection ends with this answer, unless its body has been read to the

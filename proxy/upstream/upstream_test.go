@@ -210,6 +210,50 @@ func both(t *testing.T, test func(t *testing.T, proto string)) {
 	}
 }
 
+// A way is the version of HTTP that a test's upstream is spoken to in.
+type way string
+
+// ways runs a test with a client and an upstream of each version.
+func ways(t *testing.T, test func(t *testing.T, proto string, to way)) {
+	for _, to := range []way{HTTP1, HTTP2} {
+		t.Run("to "+string(to), func(t *testing.T) {
+			t.Parallel()
+			both(t, func(t *testing.T, proto string) { test(t, proto, to) })
+		})
+	}
+}
+
+// config is a pool of an upstream of HTTP/1.1. In HTTP/2 a bridge stands before it, which has a connection of its own for
+// each stream, and passes on what it can of how an answer ends.
+func (to way) config(t testing.TB, up string) Config {
+	t.Helper()
+	if to == HTTP1 {
+		return endpoints(up)
+	}
+	no := false
+	pool, err := NewPool("bridge", Config{Endpoints: []string{up}, MaxIdle: 1, Via: &no})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{Endpoints: []string{h2Upstream(t, pool.Handler(Options{Deny: deny}), pool.Close)}, Protocol: HTTP2}
+}
+
+// h2Upstream is an upstream of HTTP/2 with prior knowledge, and nothing else.
+func h2Upstream(t testing.TB, h http.Handler, after ...func() error) string {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+		for _, f := range after {
+			f()
+		}
+	})
+	return s.URL
+}
+
 func endpoints(s ...string) Config { return Config{Endpoints: s} }
 
 // caFile writes the certificate of a TLS test server as a PEM file.
@@ -236,7 +280,7 @@ func (f *rig) rawDial(t testing.TB) (net.Conn, *bufio.Reader) {
 
 func TestProxyForwardsRequestAndAnswer(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, proto string) {
+	ways(t, func(t *testing.T, proto string, to way) {
 		up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			w.Header().Set("X-Seen", fmt.Sprintf("%s %s %q len=%d te=%v", r.Method, r.RequestURI, body, r.ContentLength, r.TransferEncoding))
@@ -246,7 +290,7 @@ func TestProxyForwardsRequestAndAnswer(t *testing.T) {
 			io.WriteString(w, "hello")
 		}))
 		t.Cleanup(up.Close)
-		f := newRig(t, proto, endpoints(up.URL), Options{})
+		f := newRig(t, proto, to.config(t, up.URL), Options{})
 		for _, tt := range []struct {
 			name, method, path, body, want string
 		}{
@@ -272,7 +316,7 @@ func TestProxyForwardsRequestAndAnswer(t *testing.T) {
 					t.Errorf("Set-Cookie: got %q", got)
 				}
 				r := <-f.results
-				if r.Err != nil || r.Status != 418 || r.Attempts != 1 || r.FirstByte <= 0 || r.Upstream != "test" || "http://"+r.Address != up.URL {
+				if r.Err != nil || r.Status != 418 || r.Attempts != 1 || r.FirstByte <= 0 || r.Upstream != "test" || (to == HTTP1 && "http://"+r.Address != up.URL) {
 					t.Errorf("result: got %+v", r)
 				}
 			})

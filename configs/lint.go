@@ -181,7 +181,7 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 			continue
 		}
 		for _, segment := range strings.Split(m.Path, "/") {
-			if slices.Contains(adminWords(), strings.ToLower(segment)) {
+			if slices.Contains(adminWords(), strings.ToLower(strings.Trim(segment, "*?~^$"))) {
 				say(path, "%q looks like a place for operators, and the route lets anybody in", segment)
 				break
 			}

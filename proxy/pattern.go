@@ -217,16 +217,21 @@ func newExpression(expr string, fold bool) (*pattern, error) {
 	if err != nil {
 		return nil, fmt.Errorf("want a regular expression of RE2: %w", err)
 	}
-	reach, err := parseGlob(escapeGlob(leadOf(tree))+"*", fold)
+	reach, err := parseGlob(escapeGlob(leadOf(tree, fold))+"*", fold)
 	return &pattern{kind: kindExpression, text: expr, globs: []glob{reach}, re: re, fold: fold, id: expressionMark + text}, err
 }
 
-// leadOf returns what every match of an anchored expression begins with, as far as that is easily told.
-func leadOf(tree *syntax.Regexp) string {
-	if tree.Op != syntax.OpConcat || len(tree.Sub) < 2 || tree.Sub[0].Op != syntax.OpBeginText || tree.Sub[1].Op != syntax.OpLiteral {
+// leadOf returns what every match of an anchored expression begins with, as far as that is easily told. Letters of any case count
+// only where case does not.
+func leadOf(tree *syntax.Regexp, fold bool) string {
+	if tree.Op != syntax.OpConcat || len(tree.Sub) < 2 || tree.Sub[0].Op != syntax.OpBeginText {
 		return ""
 	}
-	return string(tree.Sub[1].Rune)
+	lead := tree.Sub[1]
+	if lead.Op != syntax.OpLiteral || lead.Flags&syntax.FoldCase != 0 && !fold {
+		return ""
+	}
+	return string(lead.Rune)
 }
 
 func escapeGlob(s string) string {

@@ -103,6 +103,9 @@ func TestPatternsCompare(t *testing.T) {
 		{"/*.css", "/*.js", false, false},
 		{"/api/*", "~^/api/v[12]/", true, true},
 		{"/api/*", "~^/web/", false, false},
+		{"/api/*", "~(?i)^/api/", false, true},
+		{"/api/*", "~^/(?i)API/", false, true},
+		{"/api/*", "~(?i)^/WEB/", false, true}, // for all that is known
 		{"/api/*", "~v[12]", false, true},
 		{"~^/v[12]$", "/v1", true, true},
 		{"~^/v[12]$", "/v3", false, false},
@@ -167,6 +170,38 @@ func FuzzGlob(f *testing.F) {
 			p, q := &pattern{kind: kindGlob, globs: []glob{g}}, &pattern{kind: kindGlob, globs: []glob{other}}
 			if other.includes(g) && !slices.Equal(g, other) && p.compare(q) >= 0 {
 				t.Fatalf("%q includes %q, and is tried before it", b, a)
+			}
+		}
+	})
+}
+
+// FuzzExpression holds what is taken for certain about an expression to what it matches.
+func FuzzExpression(f *testing.F) {
+	f.Add("^/v[0-9]+/", "/v1/*", "/v1/a")
+	f.Add("(?i)^/API/", "/api/*", "/api/x")
+	f.Add("^/a|^/b", "/*", "/b")
+	f.Add("^(/a){2}|", "*", "")
+	f.Fuzz(func(t *testing.T, expr, text, s string) {
+		if len(expr)+len(text)+len(s) > 200 || strings.ContainsFunc(s, func(r rune) bool { return r > 0x7e || r < ' ' }) {
+			return
+		}
+		for _, fold := range []bool{false, true} {
+			p, err := newPattern("~"+expr, fold)
+			if err != nil {
+				return
+			}
+			q, err := newPattern(text, fold)
+			if err != nil || q.kind == kindExpression {
+				return
+			}
+			if !p.match(s) {
+				continue
+			}
+			if !p.globs[0].match(s, fold) {
+				t.Fatalf("%q, fold %v, matches %q, which does not begin as it should", expr, fold, s)
+			}
+			if !q.match(s) && q.includes(p) || q.match(s) && (!q.meets(p) || !p.meets(q)) {
+				t.Fatalf("%q and %q, fold %v, of %q: %v; includes %v, meets %v", expr, text, fold, s, q.match(s), q.includes(p), q.meets(p))
 			}
 		}
 	})

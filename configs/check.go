@@ -109,6 +109,9 @@ func (c *Config) checkSections(d *decoder) {
 	}
 	for name, up := range c.Upstreams {
 		d.section("upstreams."+name, up)
+		if up.Sticky != nil {
+			c.checkSticky(d, name, "upstreams."+name+".sticky")
+		}
 		others := slices.DeleteFunc(keys(c.Upstreams), func(other string) bool { return other == name })
 		if up.Failover != "" && !slices.Contains(others, up.Failover) {
 			d.fault("upstreams."+name+".failover", fmt.Sprintf("want another upstream, got %q%s (upstreams: %s)", up.Failover, suggest.DidYouMean(up.Failover, others), listed(others)))
@@ -401,6 +404,22 @@ func (c *Config) checkTo(d *decoder, r *Route, path string) {
 		d.fault(path+".to", "want the name of an upstream, got a URL: give it a name in upstreams and name it here")
 	default:
 		d.fault(path+".to", fmt.Sprintf("no upstream is named %q%s (upstreams: %s)", r.To, suggest.DidYouMean(r.To, known), listed(known)))
+	}
+}
+
+// checkSticky makes sure that the cookie of an upstream has a key, and no other use.
+func (c *Config) checkSticky(d *decoder, name, path string) {
+	if len(c.Secret) < MinSecret {
+		d.fault(path, fmt.Sprintf("the cookie is encrypted with a key that is derived from secret, at the top: want at least %d characters there", MinSecret))
+	}
+	cookie := c.Upstreams[name].Sticky.CookieName(name)
+	for _, other := range keys(c.Upstreams) {
+		if s := c.Upstreams[other].Sticky; s != nil && other < name && s.CookieName(other) == cookie {
+			d.fault(path+".cookie", fmt.Sprintf("the upstream %q has the cookie %q already: a client of both would be bound to neither", other, cookie))
+		}
+	}
+	if c.Login != nil && c.Login.Session.Cookie != "" && strings.HasPrefix(cookie, c.Login.Session.Cookie) {
+		d.fault(path+".cookie", fmt.Sprintf("%q is a name of the cookies of sessions", cookie))
 	}
 }
 

@@ -101,6 +101,10 @@ func accepted(t reflect.Type, key string) []string {
 		case "protocol":
 			return []string{upstream.HTTP1, upstream.HTTP2}
 		}
+	case upstream.StickyConfig:
+		if key == "same_site" {
+			return []string{"lax", "strict", "none"}
+		}
 	case compress.Config:
 		if key == "mode" {
 			return []string{compress.ModeOn, compress.ModeOff}

@@ -63,11 +63,12 @@ func cutCookie(crumb string) (name, value string) {
 // keepPrivate makes an answer that sets or ends a cookie of the gateway one that nobody stores. An application that does not
 // know of the session may call the same answer public, and a cache in front that believes it would give one person's session
 // to everybody (RFC 9111, section 7.3). Cdn-Cache-Control and its like (RFC 9213) outrank Cache-Control and so go too.
-func keepPrivate(h http.Header, own func(name string) bool) {
+// What sets cookies that are public, if that is not nil, stays as it is.
+func keepPrivate(h http.Header, own, public func(name string) bool) {
 	if own == nil || !slices.ContainsFunc(h["Set-Cookie"], func(line string) bool {
 		pair, _, _ := strings.Cut(line, ";")
 		name, _ := cutCookie(pair)
-		return own(name)
+		return own(name) && (public == nil || !public(name))
 	}) {
 		return
 	}

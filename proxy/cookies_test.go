@@ -76,11 +76,15 @@ func TestAnswersWithCookiesOfTheGatewayAreNotCacheable(t *testing.T) {
 		{"the application's", "lang=de; Path=/", false},
 		{"ours", "__Host-gw-0=secret; Path=/; Secure", true},
 		{"ours, ending", "__Host-gw-0=; Path=/; Max-Age=0", true},
+		{"ours, of nobody", "__Host-gw-public=x; Path=/", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			gw := newGateway(t, Options{OwnCookie: func(name string) bool { return strings.HasPrefix(name, "__Host-gw") }},
+			gw := newGateway(t, Options{
+				OwnCookie:    func(name string) bool { return strings.HasPrefix(name, "__Host-gw") },
+				PublicCookie: func(name string) bool { return name == "__Host-gw-public" },
+			},
 				Route{
 					Name: "app", Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 						w.Header()["Set-Cookie"] = []string{"theme=dark", tt.cookie}

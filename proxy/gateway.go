@@ -26,6 +26,9 @@ type Options struct {
 	Connection func(conn *tls.ConnectionState, host string) (*CertificateRecord, error)
 	// OwnCookie reports the cookies that belong to the gateway. Admission takes them out; see OwnCookies.
 	OwnCookie func(name string) bool
+	// PublicCookie reports those of them that tell nothing of anybody: an answer that sets one may be stored all the same. Nil is
+	// none.
+	PublicCookie func(name string) bool
 	// Violation returns the reason why r stands for a byte stream that was refused before it became a request, or nil.
 	Violation func(r *http.Request) error
 	// Response and ResponseLines are those of a Route, for answers that belong to none.

@@ -53,7 +53,7 @@ func (rec *recorder) head(status int) (lines []byte) {
 	rec.wrote = true
 	x.event.Status = status
 	lines = rec.security(h, status)
-	keepPrivate(h, x.gen.opts.OwnCookie)
+	keepPrivate(h, x.gen.opts.OwnCookie, x.gen.opts.PublicCookie)
 	x.answerID[0] = x.event.ID
 	h["X-Request-Id"] = x.answerID[:]
 	if x.closing && x.http1 {

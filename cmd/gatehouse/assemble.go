@@ -128,6 +128,8 @@ type assembler struct {
 	// challenger asks for a proof of work; nil where nothing says that it should.
 	challenger *challenge.Challenger
 	routes     []proxy.Route
+	// stickyNames are the cookies that bind clients to endpoints.
+	stickyNames []string
 }
 
 // assemble builds a whole generation beside the running one. Whatever fails leaves everything as it was.
@@ -136,7 +138,7 @@ func assemble(cfg *configs.Config, prev *parts, obs *observer) (_ *assembled, er
 	if prev == nil {
 		prev = newParts()
 	}
-	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev}
+	a := &assembler{cfg: cfg, observer: obs, parts: newParts(), prev: prev, stickyNames: stickyNames(cfg)}
 	a.parts.ledger, a.parts.shared, a.parts.patterns = prev.ledger, prev.shared, prev.patterns
 	defer func() {
 		if err != nil {
@@ -247,8 +249,8 @@ func (a *assembler) options() proxy.Options {
 		Response:       a.security.Apply,
 		ResponseLines:  a.security.Lines,
 	}
-	if a.sessions != nil || a.challenger != nil {
-		opts.OwnCookie = a.ownCookie
+	if a.sessions != nil || a.challenger != nil || len(a.stickyNames) > 0 {
+		opts.OwnCookie, opts.PublicCookie = a.ownCookie, a.stickyCookie
 	}
 	if a.clients != nil {
 		opts.Connection = a.connection
@@ -618,6 +620,10 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 	if err != nil {
 		return nil, err
 	}
+	sticky, err := a.sticky(name)
+	if err != nil {
+		return nil, err
+	}
 	var failover *upstream.Pool
 	if other := a.cfg.Upstreams[name].Failover; other != "" {
 		if failover, err = a.pool(other); err != nil {
@@ -626,6 +632,7 @@ func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *htt
 	}
 	return pool.Handler(upstream.Options{
 		Deny: denyBehindCache, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
+		Sticky: sticky, Cookies: proxy.OwnCookies,
 		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
 		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
 		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
@@ -657,10 +664,13 @@ func (a *assembler) assert(rt *configs.Route) (func(in *http.Request, out http.H
 // fromUpstream keeps cookies that are ours from being set by an application. One that deletes them, as
 // an application behind an ALB does to sign out, passes.
 func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
+	if len(a.stickyNames) > 0 && len(headers.FilterSetCookie(h, a.stickyCookie, time.Now()).Dropped) > 0 {
+		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
+	}
 	if a.sessions == nil && a.challenger == nil {
 		return
 	}
-	changes := headers.FilterSetCookie(h, a.ownCookie, time.Now())
+	changes := headers.FilterSetCookie(h, a.privateCookie, time.Now())
 	if len(changes.Dropped) > 0 {
 		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
 	}

@@ -25,7 +25,10 @@ func (a *assembler) takeChallenger() (err error) {
 }
 
 // ownCookie reports cookies that are Gatehouse's own: no upstream and no WAF sees them, and no upstream sets one.
-func (a *assembler) ownCookie(name string) bool {
+func (a *assembler) ownCookie(name string) bool { return a.privateCookie(name) || a.stickyCookie(name) }
+
+// privateCookie reports those of them that tell who somebody is, or what they have done.
+func (a *assembler) privateCookie(name string) bool {
 	return a.sessions != nil && a.sessions.OwnCookie(name) || a.challenger != nil && challenge.OwnCookie(name)
 }
 

@@ -9,6 +9,7 @@ import (
 	"gatehouse/configs"
 	"gatehouse/proxy"
 	"gatehouse/proxy/origin"
+	"gatehouse/proxy/upstream"
 )
 
 // destination returns what answers a route: an upstream, which is told by assert who is there, a user pool's API, or what
@@ -28,11 +29,13 @@ func (a *assembler) destination(rt *configs.Route, assert func(in *http.Request,
 	return handler, at("upstreams."+rt.To, err)
 }
 
-// split returns what divides a route's requests among upstreams by their weights.
+// split returns what divides a route's requests among upstreams by their weights. A client that is bound to an endpoint of one of
+// them stays there, as with a target group's stickiness on an ALB.
 func (a *assembler) split(rt *configs.Route, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
 	type share struct {
 		below   int // takes draws below this
 		handler http.Handler
+		sticky  *upstream.Sticky
 	}
 	var shares []share
 	total := 0
@@ -41,10 +44,23 @@ func (a *assembler) split(rt *configs.Route, assert func(in *http.Request, out h
 		if err != nil {
 			return nil, at("upstreams."+name, err)
 		}
+		sticky, err := a.sticky(name)
+		if err != nil {
+			return nil, at("upstreams."+name+".sticky", err)
+		}
+		if rt.Split[name] == 0 {
+			sticky = nil // it gets no requests, not even of those that it had
+		}
 		total += rt.Split[name]
-		shares = append(shares, share{total, handler})
+		shares = append(shares, share{total, handler, sticky})
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, s := range shares {
+			if s.sticky != nil && s.sticky.Holds(r, proxy.OwnCookies(r)) {
+				s.handler.ServeHTTP(w, r)
+				return
+			}
+		}
 		drawn := rand.IntN(total) //nolint:gosec // nobody gains by guessing it
 		i, _ := slices.BinarySearchFunc(shares, drawn+1, func(s share, n int) int { return s.below - n })
 		shares[i].handler.ServeHTTP(w, r)

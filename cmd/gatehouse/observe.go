@@ -491,6 +491,7 @@ func (u *upstreamHealth) Collect(to chan<- prometheus.Metric) {
 			{"overloaded", stats.Overloaded},
 			{"ejected", stats.Ejections},
 			{"failover", stats.Failovers},
+			{"rebound", stats.Rebound},
 		} {
 			to <- prometheus.MustNewConstMetric(u.events, prometheus.CounterValue, float64(e.n), p.Name(), e.event)
 		}

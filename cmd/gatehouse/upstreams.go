@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 
 	"gatehouse/authn/identity"
+	"gatehouse/configs"
 	"gatehouse/proxy"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -25,6 +27,27 @@ func (a *assembler) pool(name string) (*upstream.Pool, error) {
 		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
 	)
 }
+
+// sticky returns what binds clients to the endpoints of the upstream with this name; nil for none.
+func (a *assembler) sticky(name string) (*upstream.Sticky, error) {
+	cfg := a.cfg.Upstreams[name].Sticky
+	if cfg == nil {
+		return nil, nil
+	}
+	return upstream.NewSticky(name, *cfg, []byte(a.cfg.Secret))
+}
+
+// stickyNames are the names of the cookies that do so.
+func stickyNames(cfg *configs.Config) (names []string) {
+	for of, up := range cfg.Upstreams {
+		if up.Sticky != nil {
+			names = append(names, up.Sticky.CookieName(of))
+		}
+	}
+	return names
+}
+
+func (a *assembler) stickyCookie(name string) bool { return slices.Contains(a.stickyNames, name) }
 
 // succeedPools has upstreams that are configured anew go on with the endpoints that they keep. It returns those that the next
 // generation does not have, which are to be retired when it has the requests.

@@ -35,6 +35,7 @@ func (x *exchange) take() (*endpoint, *Error) {
 		if p != x.p {
 			x.moveTo(p)
 		}
+		x.at = ep
 		return ep, nil
 	}
 }

@@ -63,6 +63,8 @@ type Config struct {
 	// Hash is the key of "balance: hash": "address" of the client (IPv6 by /64), "path", "identity", "header:NAME" or
 	// "cookie:NAME". Requests without one take turns.
 	Hash string `yaml:"hash"`
+	// Sticky binds clients to endpoints by a cookie.
+	Sticky *StickyConfig `yaml:"sticky"`
 	// SlowStart is how long the share of an endpoint that is new, or well again, takes to grow to what its weight says, in a
 	// line, while others have theirs: 30s to 15m; default 0s, at once.
 	SlowStart string `yaml:"slow_start"`

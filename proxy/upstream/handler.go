@@ -32,6 +32,10 @@ type Options struct {
 	Deny func(http.ResponseWriter, *http.Request, error)
 	// Observe is called once per request when it is over, on the handler's goroutine.
 	Observe func(ctx context.Context, r Result)
+	// Sticky binds clients to endpoints; nil for none. Cookies are then those that the gateway took out of the request: what
+	// is in the request's own fields goes to the upstream.
+	Sticky  *Sticky
+	Cookies func(*http.Request) []*http.Cookie
 	// Subject is who is signed in, for pools that choose by identity; nil and "" are nobody.
 	Subject func(*http.Request) string
 	// ClientIP is who the request is from; default its RemoteAddr.
@@ -76,12 +80,12 @@ type handler struct {
 	opts Options
 }
 
-// Handler forwards requests to the pool. It is cheap to make and safe for concurrent use. It panics if Deny is nil:
-// that is a mistake of the program, not of the configuration. An answer that breaks off after its head was sent
+// Handler forwards requests to the pool. It is cheap to make and safe for concurrent use. It panics if Deny is nil, or
+// Cookies beside a Sticky: that is a mistake of the program, not of the configuration. An answer that breaks off after its head was sent
 // panics with http.ErrAbortHandler, so that the client sees that it is not whole.
 func (p *Pool) Handler(opts Options) http.Handler {
-	if opts.Deny == nil {
-		panic("upstream: Options.Deny is required")
+	if opts.Deny == nil || opts.Sticky != nil && opts.Cookies == nil {
+		panic("upstream: Options.Deny is required, and Cookies with Sticky")
 	}
 	return &handler{p: p, opts: opts}
 }
@@ -151,6 +155,8 @@ type exchange struct {
 
 	// The connection and what comes from it.
 	turn     rotation
+	bound    uint64    // the endpoint that the client is bound to, by its hash; 0 if it is not
+	at       *endpoint // that has the request
 	c        *conn
 	unwatch  func() bool
 	until    context.Context //nolint:containedctx // what Options.Until gave, for as long as the answer lasts
@@ -293,6 +299,9 @@ func (x *exchange) serve() error {
 
 // roundTrip sends the request and reads the answer's head, over as many connections as it takes and may take.
 func (x *exchange) roundTrip() error {
+	if s := x.h.opts.Sticky; s != nil {
+		x.bound, _ = s.bound(x.r, x.h.opts.Cookies(x.r))
+	}
 	ep, refused := x.admit()
 	if refused != nil {
 		return refused

@@ -36,6 +36,7 @@ type Pool struct {
 	stats   *stats
 
 	turn   atomic.Uint64
+	others atomic.Uint64 // requests without a turn
 	plan   atomic.Pointer[plan]
 	closed atomic.Bool
 
@@ -144,7 +145,7 @@ func (p *Pool) rotation(now time.Time, failover *Pool, x *exchange) rotation {
 	r := rotation{x: x, p: p, home: p, plan: p.current(now), then: failover}
 	away := failover != nil && r.plan.open && !failover.current(now).open
 	if len(r.plan.trials) > 0 && (away || !r.plan.open) {
-		r.trial = r.plan.pickTrial()
+		r.trial = r.plan.pickTrial(now, x != nil && x.bound != 0)
 	}
 	if away {
 		r.failover()
@@ -154,9 +155,13 @@ func (p *Pool) rotation(now time.Time, failover *Pool, x *exchange) rotation {
 	return r
 }
 
-// pickTrial is an endpoint that no request is trying out yet; nil if there is none.
-func (pl *plan) pickTrial() *endpoint {
+// pickTrial is an endpoint that no request is trying out yet; nil if there is none. A client that is bound elsewhere is not taken
+// for that before none else has come for maxEject: it would lose what the application knows of it.
+func (pl *plan) pickTrial(now time.Time, bound bool) *endpoint {
 	for _, m := range pl.trials {
+		if bound && now.UnixNano()-m.avoidUntil.Load() < int64(maxEject) {
+			continue
+		}
 		if m.trial.CompareAndSwap(false, true) {
 			return m.endpoint
 		}
@@ -164,8 +169,12 @@ func (pl *plan) pickTrial() *endpoint {
 	return nil
 }
 
-// choose counts a request and returns its place in the plan's fit.
+// choose counts a request and returns its place in the plan's fit. One that has its place by who asks takes nobody's turn.
 func (p *Pool) choose(pl *plan, x *exchange) int {
+	if at, ok := p.placed(pl, x); ok {
+		p.others.Add(1)
+		return at
+	}
 	turn := p.turn.Add(1) - 1
 	if len(pl.fit) < 2 {
 		return 0
@@ -174,12 +183,28 @@ func (p *Pool) choose(pl *plan, x *exchange) int {
 	if p.least {
 		return pl.idlest(start)
 	}
+	return start
+}
+
+// placed is the place of a request whose client is bound, or that has a key; false for others.
+func (p *Pool) placed(pl *plan, x *exchange) (at int, ok bool) {
+	if x == nil || len(pl.fit) == 0 {
+		return 0, false
+	}
+	if x.bound != 0 {
+		for i, m := range pl.fit {
+			if m.hash == x.bound {
+				return i, true
+			}
+		}
+		p.stats.rebound.Add(1)
+	}
 	if p.hash != nil {
 		if key, ok := p.hash.of(x); ok {
-			return pl.hashed(key)
+			return pl.hashed(key), true
 		}
 	}
-	return start
+	return 0, false
 }
 
 // current is the plan that holds now.

@@ -240,6 +240,10 @@ func (x *exchange) copyResponseHeader(length []string) {
 		}
 		h[key] = values
 	}
+	if s := x.h.opts.Sticky; s != nil {
+		proto, _ := x.entrance()
+		s.bind(x.r, x.at, proto == "https", h)
+	}
 	// The framing is not the hook's.
 	delete(h, "Transfer-Encoding")
 	switch {

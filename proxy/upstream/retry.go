@@ -89,7 +89,7 @@ func (p *Pool) mayRepeat(attempts int) bool {
 	if attempts >= p.retries.attempts {
 		return false
 	}
-	if !p.retries.allow(p.now(), p.turn.Load()) {
+	if !p.retries.allow(p.now(), p.turn.Load()+p.others.Load()) {
 		p.stats.retriesRefused.Add(1)
 		return false
 	}

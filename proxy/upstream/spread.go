@@ -43,6 +43,9 @@ func (c Config) validateSpread(report func(field, msg string)) {
 	below := func(section string) func(field, msg string) {
 		return func(field, msg string) { report(section+"."+field, msg) }
 	}
+	if c.Sticky != nil {
+		c.Sticky.validate(below("sticky"))
+	}
 	if c.Passive != nil {
 		c.Passive.validate(below("passive"))
 	}

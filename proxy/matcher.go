@@ -10,6 +10,7 @@ type Matcher struct {
 	hosts   []*pattern // one that takes all, if the Match names none
 	path    *pattern
 	methods []string
+	taken   []string // by those methods
 	where   conditions
 	wild    bool
 }
@@ -26,7 +27,7 @@ func NewMatcher(m Match) *Matcher {
 
 // newMatcher compiles what is right of m and reports the rest. Methods are not looked at.
 func newMatcher(m Match, report func(field, msg string)) *Matcher {
-	c := &Matcher{methods: m.Methods, where: newConditions(m, report)}
+	c := &Matcher{methods: m.Methods, taken: takenMethods(m.Methods), where: newConditions(m, report)}
 	for i, h := range m.Hosts {
 		p, err := newHost(h)
 		if err != nil {
@@ -101,13 +102,11 @@ func (m *Matcher) clashInPlace(other *Matcher) string {
 
 // narrower reports whether m, at the same place, takes nothing that other does not.
 func (m *Matcher) narrower(other *Matcher) bool {
-	return m.where.implies(&other.where) && all(takenMethods(m.methods), func(s string) bool {
-		return slices.Contains(takenMethods(other.methods), s)
-	})
+	return m.where.implies(&other.where) && all(m.taken, func(s string) bool { return slices.Contains(other.taken, s) })
 }
 
 func (m *Matcher) sharesMethod(other *Matcher) bool {
-	return slices.ContainsFunc(takenMethods(m.methods), func(s string) bool { return slices.Contains(takenMethods(other.methods), s) })
+	return slices.ContainsFunc(m.taken, func(s string) bool { return slices.Contains(other.taken, s) })
 }
 
 // takenMethods are the methods that a Match with these takes.
@@ -123,14 +122,14 @@ func takenMethods(methods []string) []string {
 
 // Meets reports whether m and other may both match some request.
 func (m *Matcher) Meets(other *Matcher) bool {
-	return m.sharesMethod(other) && !m.where.apart(&other.where) && m.path.meets(other.path) && slices.ContainsFunc(m.hosts, func(a *pattern) bool {
+	return m.path.meets(other.path) && m.sharesMethod(other) && !m.where.apart(&other.where) && slices.ContainsFunc(m.hosts, func(a *pattern) bool {
 		return slices.ContainsFunc(other.hosts, a.meets)
 	})
 }
 
 // Covers reports whether m certainly matches every request that other does.
 func (m *Matcher) Covers(other *Matcher) bool {
-	return other.narrower(m) && m.path.includes(other.path) && all(other.hosts, func(b *pattern) bool {
+	return m.path.includes(other.path) && other.narrower(m) && all(other.hosts, func(b *pattern) bool {
 		return slices.ContainsFunc(m.hosts, func(a *pattern) bool { return a.includes(b) })
 	})
 }

@@ -135,6 +135,11 @@ func (g glob) includes(other glob) bool {
 
 // meets reports whether g and other match some text both.
 func (g glob) meets(other glob) bool {
+	for i := 0; i < len(g) && i < len(other) && g[i] != anyMany && other[i] != anyMany; i++ {
+		if g[i] != other[i] && g[i] != anyOne && other[i] != anyOne {
+			return false // as most do in a long list of routes
+		}
+	}
 	// row[j] says whether the rest of g from i on and the rest of other from j on can be the same text.
 	below, row := make([]bool, len(other)+1), make([]bool, len(other)+1)
 	for i := len(g); i >= 0; i-- {

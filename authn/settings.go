@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -282,7 +283,7 @@ func resolveClient(s *settings, scopes []string, extra map[string]string, report
 		}
 		s.extra = append(s.extra, param{name, value})
 	}
-	slices.SortFunc(s.extra, func(a, b param) int { return strings.Compare(a.name, b.name) })
+	sort.Slice(s.extra, func(i, j int) bool { return s.extra[i].name < s.extra[j].name })
 }
 
 // validScope is scope-token of RFC 6749 section 3.3.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -192,11 +193,12 @@ func (c Config) normal() Config {
 	for i := range c.Exclude {
 		c.Exclude[i].For = c.Exclude[i].For.normal()
 	}
-	slices.SortFunc(c.Exclude, func(a, b Exclusion) int {
+	sort.Slice(c.Exclude, func(i, j int) bool {
+		a, b := c.Exclude[i], c.Exclude[j]
 		return cmp.Or(
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Rules, b.Rules), cmp.Compare(a.Tag, b.Tag), cmp.Compare(a.Group, b.Group),
 			cmp.Compare(a.Target, b.Target), slices.Compare(a.whom(), b.whom()),
-		)
+		) < 0
 	})
 	c.Exclude = slices.CompactFunc(c.Exclude, Exclusion.Equal)
 	return c

@@ -1,9 +1,11 @@
 package waf
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -279,11 +281,9 @@ func (c Config) decider() decider {
 		}
 	}
 	// The narrowest has the last word, and of two that are alike, which differ in their place, the later one.
-	slices.SortFunc(d.rules, func(a, b ruleAction) int {
-		if n := b.ids.size() - a.ids.size(); n != 0 {
-			return n
-		}
-		return a.ids.first - b.ids.first
+	sort.Slice(d.rules, func(i, j int) bool {
+		a, b := d.rules[i].ids, d.rules[j].ids
+		return cmp.Or(b.size()-a.size(), a.first-b.first) < 0
 	})
 	return d
 }

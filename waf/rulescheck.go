@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -131,7 +132,10 @@ func (s *source) check(whole, compiles bool) rulesProblems {
 	for _, f := range slices.Concat(s.before, s.own) {
 		c.file(f, kindOwn)
 	}
-	slices.SortStableFunc(c.problems, func(a, b RulesProblem) int { return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line) })
+	sort.SliceStable(c.problems, func(i, j int) bool {
+		a, b := c.problems[i], c.problems[j]
+		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line) < 0
+	})
 	if n := len(c.problems); n > maxRulesProblems {
 		c.problems = append(c.problems[:maxRulesProblems], RulesProblem{Msg: fmt.Sprintf("%d more problems are not shown", n-maxRulesProblems)})
 	}

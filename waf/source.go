@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +55,7 @@ func inOrder(files []ruleFile) []ruleFile {
 		n := fileNumber(f.name)
 		return n == "905" || n == "980" || !strings.HasPrefix(f.name, "REQUEST-") && !strings.HasPrefix(f.name, "RESPONSE-95")
 	})
-	slices.SortFunc(files, func(a, b ruleFile) int { return strings.Compare(a.name, b.name) })
+	sort.Slice(files, func(i, j int) bool { return files[i].name < files[j].name })
 	return files
 }
 

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -216,7 +216,7 @@ func (f *File) current(records []authn.Revocation) []authn.Revocation {
 		}
 	}
 	if len(list) > maxRecords {
-		slices.SortFunc(list, func(a, b authn.Revocation) int { return cmp.Compare(b.Until, a.Until) })
+		sort.Slice(list, func(i, j int) bool { return list[i].Until > list[j].Until })
 		list = list[:maxRecords]
 	}
 	return list

@@ -3,6 +3,7 @@ package tuning
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -176,11 +177,12 @@ func (t *Tuning) Groups() []Group {
 		out.Examples = both[:min(len(both), maxShown)]
 		list = append(list, out)
 	}
-	slices.SortFunc(list, func(a, b Group) int {
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i], list[j]
 		return cmp.Or(
 			cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.LetsThrough, a.LetsThrough), cmp.Compare(a.Rule, b.Rule),
 			cmp.Compare(a.Route, b.Route), cmp.Compare(a.Target, b.Target),
-		)
+		) < 0
 	})
 	return list
 }

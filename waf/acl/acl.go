@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -107,7 +108,7 @@ func compile(top Config, route RouteConfig, res Resources, report func(field, ms
 	c := newCompiler(top, res, report)
 	a := &ACL{mode: cmp.Or(route.Mode, top.Mode, ModeBlock), block: cmp.Or(route.Default, top.Default) == DefaultBlock, geo: res.Geo}
 	a.rules = append(c.rules("rules", top.Rules), c.rules("route.rules", route.Rules)...)
-	slices.SortStableFunc(a.rules, func(x, y rule) int { return x.priority - y.priority })
+	sort.SliceStable(a.rules, func(i, j int) bool { return a.rules[i].priority < a.rules[j].priority })
 	seen := ""
 	for i := range a.rules {
 		if a.rules[i].action != ActionInspect {

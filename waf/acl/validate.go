@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 
 	"gatehouse/waf/ipset"
@@ -72,7 +73,7 @@ func Lint(top Config, route RouteConfig, res Resources, say func(field, msg stri
 	for i, r := range c.rules("route.rules", route.Rules) {
 		all = append(all, placed{r, fmt.Sprintf("route.rules[%d]", i)})
 	}
-	slices.SortStableFunc(all, func(x, y placed) int { return x.priority - y.priority })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].priority < all[j].priority })
 	ender, o := "", outlook{labels: res.Labels, inspected: res.Inspects}
 	for _, r := range all {
 		if ender != "" {

@@ -9,12 +9,15 @@ import (
 	"strings"
 
 	"gatehouse/internal/tuning"
+	"gatehouse/proxy/cache"
 )
 
 // adminOptions is what the admin listener shows. It is for operators and their tools only.
 type adminOptions struct {
 	metrics http.Handler
 	samples *tuning.Samples
+	// caches are those of the current generation.
+	caches func() []*cache.Cache
 	// ready returns nil, or why this instance should get no requests.
 	ready func() error
 	// notes are lines for the readiness answer that do not make the instance unready.
@@ -23,7 +26,7 @@ type adminOptions struct {
 	token func() string
 }
 
-// newAdmin answers /healthz, /readyz, /metrics and /samples, and nothing else.
+// newAdmin answers /healthz, /readyz, /metrics, /samples and /cache/purge, and nothing else.
 func newAdmin(opts adminOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -43,6 +46,7 @@ func newAdmin(opts adminOptions) http.Handler {
 	samples := serveSamples(opts.samples)
 	mux.Handle("GET /samples", samples)
 	mux.Handle("GET /samples/{id}", samples)
+	mux.Handle("POST /cache/purge", servePurge(opts.caches))
 	return guardAdmin(mux, opts.token)
 }
 

@@ -70,6 +70,11 @@ const maxAnswer = 2*tuning.MaxSamplesBytes + 1<<20
 
 // get gets path from the admin listener, with the token if there is one.
 func (c *adminAccess) get(ctx context.Context, path string) (status int, body string, err error) {
+	return c.ask(ctx, http.MethodGet, path, "")
+}
+
+// ask sends a request, with a JSON body unless that is "", to the admin listener.
+func (c *adminAccess) ask(ctx context.Context, method, path, json string) (status int, body string, err error) {
 	token := c.Token
 	if c.TokenFile != "" {
 		text, err := os.ReadFile(c.TokenFile)
@@ -85,9 +90,12 @@ func (c *adminAccess) get(ctx context.Context, path string) (status int, body st
 			return new(net.Dialer).DialContext(ctx, network, address)
 		},
 	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(json))
 	if err != nil {
 		return 0, "", err
+	}
+	if json != "" {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

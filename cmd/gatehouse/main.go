@@ -27,6 +27,7 @@ func commands() []command {
 		{"why", "Say what happened to a request, and which exclusion would have let it through.", new(whyCommand)},
 		{"waf tune", "Group what the WAF matched, and print the exclusions with what they would do.", new(tuneCommand)},
 		{"waf replay", "Say what another configuration's WAF would do about recorded requests.", new(replayCommand)},
+		{"cache purge", "Have a running Gatehouse forget answers that its cache has kept.", new(purgeCommand)},
 		{"health", "Ask a running Gatehouse on this machine whether it is ready.", new(healthCommand)},
 		{"keys new", "Make a new key: its PEM on standard output, its id on standard error.", new(keysNewCommand)},
 		{"keys list", "List the keys that a configuration publishes, and say which one signs.", new(keysListCommand)},

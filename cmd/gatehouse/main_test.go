@@ -15,7 +15,7 @@ func TestWrongCommandLines(t *testing.T) {
 		"keys":                                 `expected one of "new", "list"`,
 		"keys nwe":                             `unexpected argument nwe, did you mean "new"?`,
 		"keys -x":                              `unknown flag -x: the command comes first, one of "new", "list"`,
-		"serve":                                `unexpected argument serve, want one of "run", "check", "dev", "pool", "why", "waf", "health", "keys", "version"`,
+		"serve":                                `unexpected argument serve, want one of "run", "check", "dev", "pool", "why", "waf", "cache", "health", "keys", "version"`,
 		"why":                                  `why: want REQUEST-ID`,
 		"why 12":                               `why: want the id of a request, 32 hexadecimal digits, got "12"`,
 		"why a b":                              `why: want one REQUEST-ID, got "a", "b"`,
@@ -58,7 +58,7 @@ func TestWrongCommandLines(t *testing.T) {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
-		"--help":             {"Usage: gatehouse <command>", "  keys list    List the keys"},
+		"--help":             {"Usage: gatehouse <command>", "  keys list     List the keys"},
 		"-h":                 {"Usage: gatehouse <command>", "  run          Run the front door."},
 		"help":               {"Usage: gatehouse <command>"},
 		"keys --help":        {"Usage: gatehouse keys <command>", "  keys new    Make a new key"},

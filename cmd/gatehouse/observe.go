@@ -69,6 +69,7 @@ type metrics struct {
 	fleet       *prometheus.GaugeVec
 	fleetEvents *prometheus.CounterVec
 	cache       *prometheus.CounterVec
+	kept        *cacheContent
 }
 
 // latencyBuckets reach from a local answer to a slow upstream, in seconds.
@@ -141,10 +142,16 @@ func newMetrics(registry *prometheus.Registry) metrics {
 		},
 		fleetEvents: counter("fleet_events_total", "What passed between instances.", "event"),
 		cache:       counter("cache_requests_total", "What the cache did about requests.", "route", "verdict"),
+		kept: &cacheContent{
+			prometheus.NewDesc("gatehouse_cache_bytes", "What the cache keeps, and what it may.", []string{"of"}, nil),
+			prometheus.NewDesc("gatehouse_cache_objects", "Answers that the cache keeps.", nil, nil),
+			prometheus.NewDesc("gatehouse_cache_evictions_total", "Answers that gave way to others.", nil, nil),
+			func() []*cache.Cache { return nil },
+		},
 	}
 	registry.MustRegister(
 		m.requests, m.denied, m.duration, m.received, m.sent, m.rules, m.waf, m.wafAnswers, m.wafRules, m.wafLimited, m.limits, m.upstream, m.logins,
-		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.endpoints, m.fleet, m.fleetEvents, m.cache,
+		m.connections, m.certs, m.reloadOK, m.reloadTime, m.provider, m.endpoints, m.fleet, m.fleetEvents, m.cache, m.kept,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return m

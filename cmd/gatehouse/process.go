@@ -19,6 +19,7 @@ import (
 	"gatehouse/internal/fleet"
 	"gatehouse/internal/ledger"
 	"gatehouse/proxy"
+	"gatehouse/proxy/cache"
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
@@ -98,6 +99,7 @@ func newProcess(env *environment, opts processOptions) *process {
 	p := &process{opts: opts, observer: newObserver(env.stdout), watching: &watcher{}, draining: make(chan struct{}), stopped: make(chan struct{}), attempted: make(chan struct{})}
 	p.observer.quiet.Store(opts.quiet)
 	p.observer.upstreams(p.pools)
+	p.observer.metrics.kept.caches = p.caches
 	relaxGC()
 	return p
 }
@@ -318,6 +320,7 @@ func (p *process) adminOptions() adminOptions {
 	return adminOptions{
 		metrics: p.observer.handler(),
 		samples: p.observer.samples,
+		caches:  p.caches,
 		ready: func() error {
 			select {
 			case <-p.draining:
@@ -365,6 +368,19 @@ func (p *process) pools() (all []*upstream.Pool) {
 	}
 	for _, pool := range p.current.parts.pools {
 		all = append(all, pool.value)
+	}
+	return all
+}
+
+// caches are the caches of the current generation: one, or none.
+func (p *process) caches() (all []*cache.Cache) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return nil
+	}
+	for _, c := range p.current.parts.caches {
+		all = append(all, c.value)
 	}
 	return all
 }

@@ -59,7 +59,7 @@ func TestHelp(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
 		"--help":             {"Usage: gatehouse <command>", "  keys list     List the keys"},
-		"-h":                 {"Usage: gatehouse <command>", "  run          Run the front door."},
+		"-h":                 {"Usage: gatehouse <command>", "  run           Run the front door."},
 		"help":               {"Usage: gatehouse <command>"},
 		"keys --help":        {"Usage: gatehouse keys <command>", "  keys new    Make a new key"},
 		"run --help":         {"Usage: gatehouse run [flags]", `-c, --config=file   The configuration file. Default:`, `/etc/gatehouse/gatehouse.yaml.`},

@@ -130,8 +130,6 @@ func required(t reflect.Type) []string {
 		return []string{"match", "require"}
 	case "ratelimit.Config":
 		return []string{"rate"}
-	case "upstream.HealthConfig":
-		return []string{"path"}
 	case "origin.Config":
 		return []string{"directory"}
 	case "origin.RedirectConfig":

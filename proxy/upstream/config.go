@@ -151,7 +151,7 @@ func (c Config) Validate(report func(field, msg string)) {
 		report("protocol", fmt.Sprintf("unknown version %q (want %s or %s)", c.Protocol, HTTP1, HTTP2))
 	}
 	if c.Health != nil {
-		c.Health.validate(func(field, msg string) { report("health."+field, msg) })
+		c.Health.validate(c.Protocol, func(field, msg string) { report("health."+field, msg) })
 	}
 	if c.MaxIdle < 0 {
 		report("max_idle", fmt.Sprintf("want 0 (the default, %d) or more, got %d", defaultMaxIdle, c.MaxIdle))

@@ -140,7 +140,11 @@ func (ep *endpoint) dialError(ctx, dctx context.Context, reason Reason, err erro
 	case ctx.Err() != nil:
 		reason = ReasonClientGone
 	case dctx.Err() != nil, isTimeout(err):
-		reason = ReasonConnectTimeout
+		if reason == ReasonTLS {
+			reason = ReasonTLSTimeout
+		} else {
+			reason = ReasonConnectTimeout
+		}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
 		reason = ReasonRefused
 	}

@@ -18,6 +18,7 @@ const (
 	ReasonRefused        Reason = "connect_refused"         // 502: every endpoint refused the connection
 	ReasonConnect        Reason = "connect_failed"          // 502: dialling failed otherwise
 	ReasonTLS            Reason = "tls_failed"              // 502: the handshake or the certificate
+	ReasonTLSTimeout     Reason = "tls_timeout"             // 502, as with an ALB: connected, but no handshake in time
 	ReasonConnectTimeout Reason = "connect_timeout"         // 504
 	ReasonWrite          Reason = "write_failed"            // 502: the request could not be sent
 	ReasonNoResponse     Reason = "closed_before_response"  // 502: the connection ended before a response head

@@ -433,8 +433,8 @@ func TestTimeouts(t *testing.T) {
 		}
 		defer ln.Close()
 		f := newRig(t, "http1", Config{Endpoints: []string{"https://" + ln.Addr().String()}, ConnectTimeout: "50ms"}, Options{})
-		if res, _ := f.do(t, "GET", "/", nil); res.StatusCode != 504 || res.Header.Get("X-Reason") != string(ReasonConnectTimeout) {
-			t.Errorf("got %d %s, want 504", res.StatusCode, res.Header.Get("X-Reason"))
+		if res, _ := f.do(t, "GET", "/", nil); res.StatusCode != 502 || res.Header.Get("X-Reason") != string(ReasonTLSTimeout) {
+			t.Errorf("got %d %s, want 502 tls_timeout", res.StatusCode, res.Header.Get("X-Reason"))
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Defaults of HealthConfig.
@@ -31,8 +32,10 @@ const healthAgent = "Gatehouse-HealthChecker/1"
 // HealthConfig has each endpoint asked whether it is well. One that is not is tried after all others; if none is well, all
 // are tried, as with an ALB: checks that are wrong about everything must not take a site down.
 type HealthConfig struct {
-	// Path is what is asked for, with GET, such as "/healthz". Required.
+	// Path is what is asked for, with GET, such as "/healthz". Required, unless there is GRPC.
 	Path string `yaml:"path"`
+	// GRPC asks by grpc.health.v1 instead, for the service with this name; "" is the server as a whole. It takes protocol: http2.
+	GRPC *string `yaml:"grpc"`
 	// Interval is the time between two checks of an endpoint; default 10s, at least 1s.
 	Interval string `yaml:"interval"`
 	// Timeout bounds one check; default 5s.
@@ -48,8 +51,17 @@ type HealthConfig struct {
 	Host string `yaml:"host"`
 }
 
-func (c HealthConfig) validate(report func(field, msg string)) {
-	if !strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' }) {
+func (c HealthConfig) validate(protocol string, report func(field, msg string)) {
+	switch {
+	case c.GRPC == nil:
+	case protocol != HTTP2:
+		report("grpc", "want protocol: http2 on the upstream")
+	case c.Path != "" || c.Status != "":
+		report("grpc", "path and status are not for checks by gRPC: remove them")
+	case len(*c.GRPC) > maxService || !utf8.ValidString(*c.GRPC):
+		report("grpc", fmt.Sprintf("want the name of a service of at most %d bytes", maxService))
+	}
+	if c.GRPC == nil && (!strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, func(r rune) bool { return r <= ' ' || r > '~' || r == '#' })) {
 		report("path", fmt.Sprintf(`want the path of a check such as "/healthz", encoded as it is sent, got %q`, c.Path))
 	}
 	if d, err := parseTimeout(c.Interval, defaultHealthInterval); err != nil {
@@ -118,13 +130,14 @@ type Health struct {
 // A checker asks the endpoints of a pool.
 type checker struct {
 	path, host         string
+	grpc               *string // the service that is asked for; nil for HTTP
 	interval, timeout  time.Duration
 	status             statuses
 	healthy, unhealthy int
 }
 
 func newChecker(c HealthConfig) (*checker, error) {
-	k := &checker{path: c.Path, host: c.Host, healthy: c.Healthy, unhealthy: c.Unhealthy}
+	k := &checker{path: c.Path, grpc: c.GRPC, host: c.Host, healthy: c.Healthy, unhealthy: c.Unhealthy}
 	var err [3]error
 	k.interval, err[0] = parseTimeout(c.Interval, defaultHealthInterval)
 	k.timeout, err[1] = parseTimeout(c.Timeout, defaultHealthTimeout)
@@ -239,10 +252,14 @@ func (p *Pool) watch(ctx context.Context, ep *endpoint, changed func(Health)) {
 
 // client makes connections of its own: those of requests tell of themselves.
 func (k *checker) client(ep *endpoint) *http.Client {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(ep.h2 == nil)
+	protocols.SetHTTP2(ep.h2 != nil)
+	protocols.SetUnencryptedHTTP2(ep.h2 != nil)
 	return &http.Client{
 		Timeout: k.timeout,
 		Transport: &http.Transport{
-			DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: ep.tls, MaxResponseHeaderBytes: maxHealthBody,
+			DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: ep.tls, MaxResponseHeaderBytes: maxHealthBody, Protocols: protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
 				return d.DialContext(ctx, ep.addr.network, ep.addr.dial)
@@ -253,21 +270,12 @@ func (k *checker) client(ep *endpoint) *http.Client {
 }
 
 func (k *checker) check(ctx context.Context, client *http.Client, ep *endpoint) error {
-	scheme := ep.addr.scheme
-	if scheme == "unix" {
-		scheme = "http"
+	if k.grpc != nil {
+		return k.checkGRPC(ctx, client, ep)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+ep.addr.host+k.path, nil)
+	resp, err := k.ask(ctx, client, ep, http.MethodGet, k.path, nil)
 	if err != nil {
-		return errors.New("the check cannot be sent")
-	}
-	if k.host != "" {
-		r.Host = k.host
-	}
-	r.Header.Set("User-Agent", healthAgent)
-	resp, err := client.Do(r)
-	if err != nil {
-		return plainCause(err)
+		return err
 	}
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, maxHealthBody) // a body that breaks off is none of a check's business
@@ -275,6 +283,31 @@ func (k *checker) check(ctx context.Context, client *http.Client, ep *endpoint) 
 		return fmt.Errorf("status %d", resp.StatusCode)
 	}
 	return nil
+}
+
+// ask sends the request of a check.
+func (k *checker) ask(ctx context.Context, client *http.Client, ep *endpoint, method, path string, body io.Reader) (*http.Response, error) {
+	scheme := ep.addr.scheme
+	if scheme == "unix" {
+		scheme = "http"
+	}
+	r, err := http.NewRequestWithContext(ctx, method, scheme+"://"+ep.addr.host+path, body)
+	if err != nil {
+		return nil, errors.New("the check cannot be sent")
+	}
+	if k.host != "" {
+		r.Host = k.host
+	}
+	r.Header.Set("User-Agent", healthAgent)
+	if k.grpc != nil {
+		r.Header.Set("Content-Type", "application/grpc")
+		r.Header.Set("Te", "trailers")
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		return nil, plainCause(err)
+	}
+	return resp, nil
 }
 
 // plainCause is an error of a check in words that do not depend on what was sent.

@@ -236,6 +236,7 @@ func TestValidateHealth(t *testing.T) {
 		"an interim status":   {HealthConfig{Path: "/", Status: "100-200"}, "health.status"},
 		"a range from behind": {HealthConfig{Path: "/", Status: "300-200"}, "health.status"},
 		"too many":            {HealthConfig{Path: "/", Healthy: 11}, "health.healthy"},
+		"gRPC over HTTP/1.1":  {HealthConfig{GRPC: new(string)}, "health.grpc"},
 		"no host":             {HealthConfig{Path: "/", Host: "a b"}, "health.host"},
 	} {
 		var fields []string

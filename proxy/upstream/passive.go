@@ -95,7 +95,7 @@ func (p *Pool) answered(ep *endpoint, status int) {
 // broke notes that a request got no answer from an endpoint. What the client did to it says nothing.
 func (p *Pool) broke(ep *endpoint, err *Error) {
 	switch err.Reason {
-	case ReasonRefused, ReasonConnect, ReasonTLS, ReasonConnectTimeout:
+	case ReasonRefused, ReasonConnect, ReasonTLS, ReasonTLSTimeout, ReasonConnectTimeout:
 	case ReasonWrite, ReasonNoResponse, ReasonTimeout, ReasonMalformed, ReasonHeadTooLarge:
 		if p.passive.status == nil {
 			return

@@ -59,7 +59,8 @@ func (x *exchange) admit(r *http.Request) (*compiledRoute, error) {
 func (x *exchange) admitRoute(r *http.Request, target requestTarget, path canonPath) (*compiledRoute, error) {
 	x.gen.table.dropAliases(r.Header)
 	q := lookup{host: x.event.Host, method: r.Method, header: r.Header, query: target.query, client: x.event.ClientIP}
-	rt, err := x.gen.table.admitPath(q, path)
+	rt, err := x.gen.table.admitPath(&q, path)
+	x.vary = q.vary
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,6 @@ func (x *exchange) admitRoute(r *http.Request, target requestTarget, path canonP
 			return nil, err
 		}
 		if last {
-			q.path = path.path
 			x.answerOptions(x.gen.table.allowed(&q, rt))
 			return nil, nil
 		}
@@ -262,7 +262,7 @@ func (x *exchange) admitDestination(r *http.Request, q lookup) error {
 	if err != nil {
 		return errDestination
 	}
-	if rt, err := x.gen.table.admitPath(q, path); err != nil || rt != x.route {
+	if rt, err := x.gen.table.admitPath(&q, path); err != nil || rt != x.route {
 		return errDestination
 	}
 	r.Header["Destination"] = []string{strings.TrimSuffix(values[0], target.path) + path.escaped}

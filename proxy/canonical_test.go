@@ -230,7 +230,7 @@ func TestNoReadingOfAnAdmittedPathReachesAdminUnseen(t *testing.T) {
 				if err != nil {
 					continue
 				}
-				rt, err := tab.admitPath(lookup{method: "GET"}, c)
+				rt, err := tab.admitPath(&lookup{method: "GET"}, c)
 				if err != nil {
 					continue
 				}

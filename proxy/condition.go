@@ -17,6 +17,19 @@ type lookup struct {
 	header             http.Header
 	query              string
 	client             netip.Addr
+
+	vary string // the headers that routes were looked for by, as in Vary
+}
+
+// asked notes that a route is looked for by the headers of c. It allocates only if they are not those that were noted before.
+func (q *lookup) asked(c *conditions) {
+	switch {
+	case c.vary == "" || strings.Contains(q.vary, c.vary):
+	case q.vary == "":
+		q.vary = c.vary
+	default:
+		q.vary += ", " + c.vary
+	}
 }
 
 // conditions are what a Match asks for beside host, path and method. All must hold.
@@ -24,6 +37,7 @@ type conditions struct {
 	headers []namedValues
 	query   []namedValues
 	source  []netip.Prefix
+	vary    string // the names of headers, as in Vary
 }
 
 // namedValues ask for one of values: of the header name, or of a parameter whose name key matches.
@@ -47,6 +61,12 @@ func newConditions(m Match, report func(field, msg string)) conditions {
 			report(field, "is named twice: capitals make no other header")
 		}
 		c.headers = append(c.headers, namedValues{name: canonical, values: newValues(m.Headers[name], field, report)})
+	}
+	for i, n := range c.headers {
+		if i > 0 {
+			c.vary += ", "
+		}
+		c.vary += n.name
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Query)) {
 		field := "query." + name

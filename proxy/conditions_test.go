@@ -106,6 +106,10 @@ var conditionCases = []struct {
 
 func TestConditionsOverHTTP(t *testing.T) {
 	t.Parallel()
+	vary := map[string]string{ // by route: the headers that others at its place ask for
+		"api": "X-Beta", "api v1": "X-Beta", "api v2": "X-Beta", "api v1 beta": "X-Beta", "mobile": "User-Agent", "desktop": "User-Agent",
+		"cookie": "Cookie", "second": "X-Beta", "third": "X-Beta",
+	}
 	seen := make(chan http.Header, 1)
 	routes := conditionRoutes()
 	third := routes[len(routes)-2].Handler
@@ -154,6 +158,9 @@ func TestConditionsOverHTTP(t *testing.T) {
 			}
 			if got != tt.want || h2 != (res.ProtoMajor == 2) {
 				t.Errorf("%s %s %s over HTTP/%d: got %q, want %q", tt.method, tt.url, tt.header, res.ProtoMajor, got, tt.want)
+			}
+			if res.StatusCode == http.StatusOK && res.Header.Get("Vary") != vary[tt.want] {
+				t.Errorf("%s %s: got Vary %q, want %q", tt.method, tt.url, res.Header.Get("Vary"), vary[tt.want])
 			}
 			if tt.want == "third" {
 				if h := <-seen; len(h[http.CanonicalHeaderKey("X_Beta")]) > 0 {

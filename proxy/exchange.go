@@ -21,10 +21,11 @@ type exchange struct {
 	cookies         []*http.Cookie
 
 	trace   trace
-	http1   bool // the client speaks HTTP/1
-	http10  bool // HTTP/1.0 at that: no 1xx, no upgrade
-	closing bool // the HTTP/1 connection ends with this answer
-	local   bool // the answer is a page of Deny
+	http1   bool   // the client speaks HTTP/1
+	http10  bool   // HTTP/1.0 at that: no 1xx, no upgrade
+	closing bool   // the HTTP/1 connection ends with this answer
+	local   bool   // the answer is a page of Deny
+	vary    string // the headers that the route was found by
 
 	id, answerID, traceparent, amznTrace [1]string // header values
 }

@@ -117,7 +117,7 @@ func (g *Generation) RouteOf(method, host, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	rt, err := g.table.admitPath(lookup{host: strings.ToLower(host), method: method}, canonical)
+	rt, err := g.table.admitPath(&lookup{host: strings.ToLower(host), method: method}, canonical)
 	if err != nil {
 		return "", err
 	}

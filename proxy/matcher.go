@@ -186,6 +186,7 @@ func (m *Matcher) match(q *lookup) bool {
 	}
 	for _, h := range m.hosts {
 		if h.kind == kindAny || q.host != "" && h.match(q.host) {
+			q.asked(&m.where)
 			return m.where.hold(q)
 		}
 	}

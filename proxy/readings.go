@@ -14,9 +14,9 @@ const maxKinds = 3
 // admitPath finds the route for a path and refuses the path if an upstream could read it as one of another route: by giving a
 // spelling that the route admits its special meaning, by ignoring letter case, or by decoding twice. What is forwarded is the
 // literal reading all the same.
-func (t *table) admitPath(q lookup, path canonPath) (*compiledRoute, error) {
+func (t *table) admitPath(q *lookup, path canonPath) (*compiledRoute, error) {
 	q.path = path.path
-	rt, err := t.match(&q)
+	rt, err := t.match(q)
 	if err != nil {
 		if path.found != 0 {
 			return nil, path.found.refusal()
@@ -26,16 +26,16 @@ func (t *table) admitPath(q lookup, path canonPath) (*compiledRoute, error) {
 	if refused := path.found &^ rt.admits; refused != 0 {
 		return nil, refused.refusal()
 	}
-	if path.found == 0 && !t.sameCase(rt, &q) {
+	if path.found == 0 && !t.sameCase(rt, q) {
 		return nil, errLetterCase
 	}
-	if path.found != 0 && !t.sameRoute(rt, q, path) {
+	if path.found != 0 && !t.sameRoute(rt, *q, path) {
 		return nil, errReadings
 	}
 	if !rt.Admit.DoubleEncoding && strings.Contains(path.escaped, "%25") {
 		// Dot segments and bytes of the second decoding are no reason by themselves: a literal "%2e" is a legal name.
 		twice, err := decodedPath(asTarget(path.path))
-		if err == nil && !t.sameRoute(rt, q, twice) {
+		if err == nil && !t.sameRoute(rt, *q, twice) {
 			return nil, errReadings
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"slices"
 )
 
 // A recorder is the ResponseWriter wrapper of the data path, and the only one but for those of routes whose answers are
@@ -54,6 +55,9 @@ func (rec *recorder) head(status int) (lines []byte) {
 	x.event.Status = status
 	lines = rec.security(h, status)
 	keepPrivate(h, x.gen.opts.OwnCookie, x.gen.opts.PublicCookie)
+	if x.vary != "" { // RFC 9110 section 12.5.5: another route might answer other values
+		h["Vary"] = append(slices.Clip(h["Vary"]), x.vary)
+	}
 	x.answerID[0] = x.event.ID
 	h["X-Request-Id"] = x.answerID[:]
 	if x.closing && x.http1 {

@@ -426,6 +426,7 @@ func (m *methodTable) route(q *lookup) (*compiledRoute, error) {
 	allowed := len(m.named) > 0 || m.any != nil
 	for i := range m.where {
 		c := &m.where[i]
+		q.asked(&c.matcher.where)
 		if !c.matcher.where.hold(q) {
 			continue
 		}
@@ -434,6 +435,7 @@ func (m *methodTable) route(q *lookup) (*compiledRoute, error) {
 			continue
 		}
 		for _, r := range c.rivals {
+			q.asked(&r.matcher.where)
 			if r.matcher.where.hold(q) && takes(r.Match.Methods, q.method) {
 				return nil, errRivals
 			}

@@ -289,7 +289,7 @@ func TestAdmitPathRefusesWhatAnotherRouteCouldMean(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tt.raw, err)
 		}
-		rt, err := tab.admitPath(lookup{host: tt.host, method: "GET"}, c)
+		rt, err := tab.admitPath(&lookup{host: tt.host, method: "GET"}, c)
 		got := ""
 		if rt != nil {
 			got = rt.Name

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gatehouse/internal/awssign"
 )
 
 // Config is one proxy of a user pool's API.
@@ -141,6 +143,14 @@ func (c AdminConfig) Validate(report func(field, msg string)) {
 	default:
 		report("credentials", fmt.Sprintf("want %q or %q, got %q", CredentialsRole, CredentialsKeys, c.Credentials))
 	}
+}
+
+// keys are those of the file; nil for the credentials of the role.
+func (c AdminConfig) keys() *awssign.Keys {
+	if c.Credentials != CredentialsKeys {
+		return nil
+	}
+	return &awssign.Keys{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}
 }
 
 // known reports what is not in a list, and what is named twice. A list that is there and empty would let nothing through.

@@ -129,7 +129,7 @@ func (p *Proxy) send(ctx context.Context, c *call, secret, userAgent string) (*a
 	req.Header.Set("X-Amz-Target", targetPrefix+c.operation)
 	req.Header.Set("User-Agent", userAgent)
 	if c.admin {
-		if err := p.sign(ctx, req, body); err != nil {
+		if err := p.signer.Sign(ctx, req, sha256Hex(body), p.opts.Now()); err != nil {
 			return nil, fail(http.StatusBadGateway, "aws credentials: %w", err)
 		}
 	}

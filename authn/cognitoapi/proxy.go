@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/internal/awssign"
 )
 
 // Options are what a [Proxy] needs of the program around it. The zero value is complete for a server without proxies in front.
@@ -29,15 +31,6 @@ type Options struct {
 	Now func() time.Time
 }
 
-// roleClient asks the container's or the instance's own endpoint, never through a proxy.
-func (o Options) roleClient() *http.Client {
-	return &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 30 * time.Second},
-		Timeout:       5 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
 // Proxy is a proxy of one user pool's API. It is safe for concurrent use.
 type Proxy struct {
 	opts       Options
@@ -49,7 +42,7 @@ type Proxy struct {
 	origins    []string
 	propagate  bool
 	admin      bool
-	signer     *signer // nil without admin
+	signer     *awssign.Signer // nil without admin
 	http       *http.Client
 }
 
@@ -79,7 +72,7 @@ func New(cfg Config, opts Options) (*Proxy, error) {
 		p.clients[c.ID] = newClient(c)
 	}
 	if p.admin {
-		if p.signer, err = newSigner(cfg, p.opts); err != nil {
+		if p.signer, err = awssign.New(cfg.Admin.keys(), "cognito-idp", cfg.region(), p.opts.Env); err != nil {
 			return nil, err
 		}
 	}

@@ -71,6 +71,9 @@ func arrows() []arrow {
 		{"internal/fleet", "authn", false, "carries authn's revocations and refreshes; authn declares what it needs of others and does no network for it"},
 		{"internal/fleet", "internal/ledger", true, "proved with the ledger that it stands beside"},
 
+		{"authn/cognitoapi", "internal/awssign", false, "signs the Admin operations of a user pool"},
+		{"proxy/origin", "internal/awssign", false, "signs what is read of a private bucket"},
+
 		{"proxy/wire", "internal/nowait", false, "sockets at less cost, to clients and to upstreams"},
 		{"proxy/upstream", "internal/nowait", false, "the same"},
 
@@ -140,7 +143,7 @@ func homes() []home {
 		{"github.com/mholt/acmez/v3", []string{"proxy/certs"}, nil, "certmagic's types"},
 		{"go.uber.org/zap", []string{"proxy/certs"}, nil, "certmagic's logger type"},
 		{"github.com/google/cel-go", []string{"authn"}, nil, "expressions of require"},
-		{"github.com/aws/aws-sdk-go-v2", []string{"authn/cognitoapi"}, nil, "AWS's signature, and the credentials of a role"},
+		{"github.com/aws/aws-sdk-go-v2", []string{"internal/awssign"}, nil, "AWS's signature, and the credentials of a role"},
 		{"github.com/gomodule/redigo", []string{"internal/fleet"}, nil, "the store of a fleet stays behind what its users declare"},
 		{"golang.org/x/time/rate", []string{"proxy/ratelimit"}, nil, "token buckets"},
 		{"golang.org/x/net/html", []string{"waf/gate"}, anywhere, "entities are decoded by what the engine decodes them with"},

@@ -1,4 +1,4 @@
-package cognitoapi
+package awssign
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -29,21 +30,29 @@ const (
 	instanceURL    = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 )
 
-// A signer signs requests with AWS Signature Version 4.
-type signer struct {
-	credentials aws.CredentialsProvider
-	v4          *v4.Signer
-	region      string
+// Keys are an access key. SessionToken belongs to a temporary one.
+type Keys struct{ AccessKeyID, SecretAccessKey, SessionToken string }
+
+// A Signer signs requests to one service of one region. It is safe for concurrent use.
+type Signer struct {
+	credentials     aws.CredentialsProvider
+	v4              *v4.Signer
+	service, region string
 }
 
-// newSigner asks for no credentials yet.
-func newSigner(cfg Config, opts Options) (*signer, error) {
-	s := &signer{v4: v4.NewSigner(), region: cfg.region()}
-	if cfg.Admin.Credentials == CredentialsKeys {
-		s.credentials = credentials.NewStaticCredentialsProvider(cfg.Admin.AccessKeyID, cfg.Admin.SecretAccessKey, cfg.Admin.SessionToken)
+// New returns a signer with keys, or for nil with the credentials of the role: that of the container, if the environment says where
+// they are, else of the instance. It asks for no credentials yet; a role's are kept and renewed when they are needed. Paths are
+// signed as they are sent for s3, and encoded once more for all other services, as AWS has it.
+func New(keys *Keys, service, region string, env func(string) (string, bool)) (*Signer, error) {
+	s := &Signer{service: service, region: region, v4: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = service == "s3" })}
+	if keys != nil {
+		s.credentials = credentials.NewStaticCredentialsProvider(keys.AccessKeyID, keys.SecretAccessKey, keys.SessionToken)
 		return s, nil
 	}
-	role, err := roleCredentials(opts)
+	role, err := roleCredentials(func(name string) string {
+		value, _ := env(name)
+		return value
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -51,25 +60,38 @@ func newSigner(cfg Config, opts Options) (*signer, error) {
 	return s, nil
 }
 
-// roleCredentials are those of the container, if the environment says where they are, else of the instance.
-func roleCredentials(opts Options) (aws.CredentialsProvider, error) {
-	env := func(name string) string {
-		value, _ := opts.Env(name)
-		return value
+// Sign signs req, whose body has the given SHA-256 in hexadecimal. The error is that there are no credentials.
+func (s *Signer) Sign(ctx context.Context, req *http.Request, bodyHash string, now time.Time) error {
+	keys, err := s.credentials.Retrieve(ctx)
+	if err != nil {
+		return err
 	}
+	return s.v4.SignHTTP(ctx, keys, req, bodyHash, s.service, s.region, now)
+}
+
+// roleClient asks the container's or the instance's own endpoint, never through a proxy.
+func roleClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: 30 * time.Second},
+		Timeout:       5 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func roleCredentials(env func(string) string) (aws.CredentialsProvider, error) {
 	at := env(containerURL)
 	if path := env(containerPath); path != "" {
 		at = containerHost + path
 	}
 	if at == "" {
-		client := imds.New(imds.Options{Endpoint: env(instanceURL), HTTPClient: opts.roleClient()})
+		client := imds.New(imds.Options{Endpoint: env(instanceURL), HTTPClient: roleClient()})
 		return ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = client }), nil
 	}
 	if err := checkContainerURL(at); err != nil {
 		return nil, fmt.Errorf("%s: %w", containerURL, err)
 	}
 	return endpointcreds.New(at, func(o *endpointcreds.Options) {
-		o.HTTPClient = opts.roleClient()
+		o.HTTPClient = roleClient()
 		o.AuthorizationToken = env(containerToken)
 		if file := env(containerFile); file != "" { // its content changes
 			o.AuthorizationTokenProvider = endpointcreds.TokenProviderFunc(func() (string, error) {
@@ -95,12 +117,4 @@ func checkContainerURL(raw string) error {
 		return errors.New("want https, or http to this machine")
 	}
 	return nil
-}
-
-func (p *Proxy) sign(ctx context.Context, req *http.Request, body []byte) error {
-	keys, err := p.signer.credentials.Retrieve(ctx)
-	if err != nil {
-		return err
-	}
-	return p.signer.v4.SignHTTP(ctx, keys, req, sha256Hex(body), "cognito-idp", p.signer.region, p.opts.Now())
 }

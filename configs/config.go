@@ -59,7 +59,7 @@ type Config struct {
 	// Upstreams are where routes forward to: a URL, a list of URLs, or a mapping. Required unless no route
 	// forwards.
 	Upstreams map[string]upstream.Config `yaml:"upstreams"`
-	// Origins are directories of files that routes go to, by name: the path of one, or a mapping.
+	// Origins are directories of files, and private buckets, that routes go to, by name: the path of a directory, or a mapping.
 	Origins map[string]origin.Config `yaml:"origins"`
 	// Cache is what routes with a cache keep their answers in.
 	Cache cache.StoreConfig `yaml:"cache"`

@@ -220,6 +220,9 @@ func (c *Config) eachFile(f func(*string)) {
 	}
 	for name, at := range c.Origins {
 		f(&at.Directory)
+		if at.S3 != nil {
+			f(&at.S3.CA)
+		}
 		c.Origins[name] = at
 	}
 	for name, up := range c.Upstreams {

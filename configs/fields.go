@@ -14,6 +14,7 @@ import (
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -131,7 +132,7 @@ func accepted(t reflect.Type, key string) []string {
 		if key == "format" {
 			return []string{authn.FormatString, authn.FormatArray, authn.FormatSpaces}
 		}
-	case cognitoapi.AdminConfig:
+	case cognitoapi.AdminConfig, origin.S3Config:
 		if key == "credentials" {
 			return []string{"role", "keys"}
 		}

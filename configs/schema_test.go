@@ -17,6 +17,7 @@ import (
 	"gatehouse/proxy/certs"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
@@ -132,7 +133,7 @@ func TestAcceptedValuesAreThoseOfTheirOwners(t *testing.T) {
 	t.Parallel()
 	for _, section := range []any{
 		&waf.Config{}, &headers.SecurityConfig{}, &headers.AssertionConfig{}, &ratelimit.Config{}, &upstream.Config{},
-		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &clientcert.Config{}, &compress.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{},
+		&acl.Config{}, &acl.RouteConfig{}, &certs.Config{}, &clientcert.Config{}, &compress.Config{}, &awslog.Config{}, &authn.OIDCConfig{}, &authn.SessionConfig{}, &cognitoapi.AdminConfig{}, &origin.S3Config{},
 	} {
 		v := reflect.ValueOf(section).Elem()
 		for key, i := range fieldNames(v.Type()) {

@@ -130,8 +130,8 @@ func required(t reflect.Type) []string {
 		return []string{"match", "require"}
 	case "ratelimit.Config":
 		return []string{"rate"}
-	case "origin.Config":
-		return []string{"directory"}
+	case "origin.S3Config":
+		return []string{"bucket", "region"}
 	case "origin.RedirectConfig":
 		return []string{"to"}
 	case "proxy.Replacement":

@@ -25,6 +25,7 @@ import (
 	"gatehouse/proxy/cache"
 	"gatehouse/proxy/clientcert"
 	"gatehouse/proxy/compress"
+	"gatehouse/proxy/origin"
 	"gatehouse/proxy/ratelimit"
 	"gatehouse/proxy/upstream"
 	"gatehouse/proxy/wire"
@@ -71,6 +72,7 @@ type parts struct {
 	assertions shelf[*headers.Assertion]
 	clients    shelf[*clientcert.Policy]
 	encoders   shelf[*compress.Compressor]
+	buckets    shelf[*origin.Bucket]
 	sharedKeys shelf[headers.SharedKeys]
 	poolAPIs   shelf[*cognitoapi.Proxy]
 	geo        shelf[*ipset.Geo]
@@ -88,7 +90,7 @@ func newParts() *parts {
 	return &parts{
 		engines: shelf[*waf.Engine]{}, budgets: shelf[*waf.Budget]{}, limiters: shelf[*ratelimit.Limiter]{}, pools: shelf[*upstream.Pool]{},
 		providers: shelf[*authn.Provider]{}, issuers: shelf[*authn.TokenIssuer]{}, assertions: shelf[*headers.Assertion]{},
-		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, encoders: shelf[*compress.Compressor]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, caches: shelf[*cache.Cache]{}, patterns: &waf.Patterns{},
+		sharedKeys: shelf[headers.SharedKeys]{}, clients: shelf[*clientcert.Policy]{}, encoders: shelf[*compress.Compressor]{}, buckets: shelf[*origin.Bucket]{}, poolAPIs: shelf[*cognitoapi.Proxy]{}, geo: shelf[*ipset.Geo]{}, caches: shelf[*cache.Cache]{}, patterns: &waf.Patterns{},
 	}
 }
 
@@ -103,6 +105,7 @@ func (p *parts) release() {
 	p.assertions.release()
 	p.clients.release()
 	p.encoders.release()
+	p.buckets.release()
 	p.sharedKeys.release()
 	p.poolAPIs.release()
 	p.geo.release()

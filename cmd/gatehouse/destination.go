@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 
 	"gatehouse/configs"
@@ -75,6 +77,15 @@ func (a *assembler) origin(rt *configs.Route) (http.Handler, error) {
 		return origin.NewRedirect(*rt.Redirect, opts)
 	case rt.Respond != nil:
 		return origin.NewRespond(*rt.Respond), nil
+	case ok && cfg.S3 != nil:
+		bucket, err := a.bucket(rt.To, cfg)
+		if err != nil {
+			return nil, at("origins."+rt.To+".s3", err)
+		}
+		opts.OnFetch = func(ctx context.Context, f origin.Fetch) {
+			proxy.EventFrom(ctx).Upstream = proxy.UpstreamRecord{Name: rt.To, Address: f.Address, TTFB: f.FirstByte, Attempts: f.Attempts}
+		}
+		return bucket.Handler(opts), nil
 	case ok:
 		directory, err := origin.NewDirectory(cfg)
 		if err != nil {
@@ -87,6 +98,17 @@ func (a *assembler) origin(rt *configs.Route) (http.Handler, error) {
 		}), nil
 	}
 	return nil, nil
+}
+
+// bucket returns a bucket, which generations share: it keeps connections, and the credentials of a role.
+func (a *assembler) bucket(name string, cfg origin.Config) (*origin.Bucket, error) {
+	var files []string
+	if cfg.S3.CA != "" {
+		files = append(files, cfg.S3.CA)
+	}
+	return a.parts.buckets.take(name+" "+digest(cfg, files...), a.prev.buckets, func() (*origin.Bucket, error) {
+		return origin.NewBucket(cfg, os.LookupEnv)
+	}, (*origin.Bucket).Close)
 }
 
 // rewrite returns what a route sends instead of the client's host, path and query; nil for none.

@@ -16,8 +16,10 @@ const (
 type Config struct {
 	// Directory has the files that are served, and nothing outside of it is, wherever symbolic links lead. It may itself be a
 	// link that a deployment turns to the next release. Files and directories whose name begins with a dot are not served,
-	// .well-known excepted. Required.
+	// .well-known excepted. Required without s3.
 	Directory string `yaml:"directory"`
+	// S3 is a private bucket whose objects are served instead.
+	S3 *S3Config `yaml:"s3"`
 	// Index is the file that stands for its directory; default index.html.
 	Index string `yaml:"index"`
 	// Fallback is the file that answers a navigation to a path that is no file, for applications that route in the browser;
@@ -26,14 +28,20 @@ type Config struct {
 	// NotFound is the file of the page for 404; default Gatehouse's own.
 	NotFound string `yaml:"not_found"`
 	// CacheControl is that of the files; default no-cache, with which a browser keeps a file and asks by its ETag whether it
-	// has changed. The pages of Fallback and NotFound and every HTML file always have no-cache.
+	// has changed. The pages of Fallback and NotFound and every HTML file always have no-cache. Of a bucket it is for the objects
+	// without one of their own.
 	CacheControl string `yaml:"cache_control"`
 }
 
 // Validate reports everything that is wrong with c. It reads no file.
 func (c Config) Validate(report func(field, msg string)) {
-	if c.Directory == "" {
-		report("directory", "required: the path of a directory, such as /srv/www")
+	switch {
+	case c.S3 != nil && c.Directory != "":
+		report("s3", "stands beside directory: want one of them")
+	case c.S3 != nil:
+		c.S3.Validate(func(field, msg string) { report("s3."+field, msg) })
+	case c.Directory == "":
+		report("directory", "required: the path of a directory, such as /srv/www, or s3")
 	}
 	if strings.ContainsAny(c.Index, `/\`) || hidden(c.Index) {
 		report("index", fmt.Sprintf("want the name of a file such as index.html, got %q", c.Index))

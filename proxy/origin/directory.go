@@ -2,6 +2,7 @@ package origin
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ type Options struct {
 	Navigates func(*http.Request) bool
 	// StripPrefix is a path prefix that is taken off on a segment boundary.
 	StripPrefix string
+	// OnFetch is told what a request had of its bucket, once. It may be nil.
+	OnFetch func(ctx context.Context, f Fetch)
 	// Scheme is what the client used, "https" or "http", where a proxy in front ended its TLS; default https.
 	Scheme func(*http.Request) string
 }

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/headers"
 	"gatehouse/internal/suggest"
+	"gatehouse/proxy/upstream"
 	"gatehouse/waf"
 )
 
@@ -115,6 +116,8 @@ func (c *Config) checkSections(d *decoder) {
 		others := slices.DeleteFunc(keys(c.Upstreams), func(other string) bool { return other == name })
 		if up.Failover != "" && !slices.Contains(others, up.Failover) {
 			d.fault("upstreams."+name+".failover", fmt.Sprintf("want another upstream, got %q%s (upstreams: %s)", up.Failover, suggest.DidYouMean(up.Failover, others), listed(others)))
+		} else if other := c.Upstreams[up.Failover]; up.Failover != "" && (up.Protocol == upstream.HTTP2) != (other.Protocol == upstream.HTTP2) {
+			d.fault("upstreams."+name+".failover", fmt.Sprintf("want an upstream with the same protocol: a request for %q may not be one for %q", name, up.Failover))
 		}
 	}
 	for name, at := range c.Origins {

@@ -136,15 +136,21 @@ func (p *Pool) failed(ep *endpoint, why string) {
 	}
 }
 
-// recovered notes that an endpoint that has failed does so no more.
+// recovered notes that an endpoint that has failed does so no more. While it is left out, a request says nothing that had
+// begun before: its time has to pass, unless all get requests.
 func (p *Pool) recovered(ep *endpoint) {
+	now := p.now()
+	if ep.avoided(now) && !p.current(now).open {
+		return
+	}
 	ep.suspect.Store(false)
 	ep.failures.Store(0)
 	if ep.avoidUntil.Swap(0) == 0 {
 		return
 	}
+	ep.newSince.Store(now.UnixNano())
 	p.mu.Lock()
-	p.planLocked(p.now())
+	p.planLocked(now)
 	changed := p.changed
 	p.mu.Unlock()
 	if changed != nil && !ep.unwell.Load() {

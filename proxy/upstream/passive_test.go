@@ -172,6 +172,25 @@ func TestOneRequestAtATimeTriesAnEndpointOut(t *testing.T) {
 	}
 }
 
+// A request that was under way when its endpoint was left out does not bring it back.
+func TestAnAnswerFromBeforeBringsNobodyBack(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1000, 0)
+	p := poolOf(t, Config{Passive: &PassiveConfig{Failures: 1}}, &now, 1, 1)
+	all := p.plan.Load().all
+	p.answered(all[0].endpoint, 500)
+	p.answered(all[0].endpoint, 200)
+	if got := turns(p, 4); got != "bbbb" {
+		t.Errorf("got %s, want b alone", got)
+	}
+	all[1].unwell.Store(true)
+	p.replan()
+	p.answered(all[0].endpoint, 200) // all get requests, and it does well
+	if got := turns(p, 4); got != "aaaa" {
+		t.Errorf("b is unwell, and a is not: got %s", got)
+	}
+}
+
 func TestTheTimeThatAnEndpointIsLeftOut(t *testing.T) {
 	t.Parallel()
 	ep := newEndpoint(specs(1)[0].address, nil)

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -27,12 +26,12 @@ const (
 )
 
 // window is how much of a body that turns out too long to keep is held for the slowest of its clients, in bytes.
-const window = 256 << 10
+const window = 32 << 10
 
 var (
-	errAbandoned = errors.New("cache: nobody waits for this answer")
-	errBroken    = errors.New("cache: the answer broke off")
-	errLength    = errors.New("cache: the answer is not as long as it says")
+	errAbandoned = error(&refusal{http.StatusBadGateway, "nobody waits for this answer", ""})
+	errBroken    = error(&refusal{http.StatusBadGateway, "the answer broke off", ""})
+	errLength    = error(&refusal{http.StatusBadGateway, "the answer is not as long as it says", ""})
 )
 
 // A flight is one fetch from the upstream, on a goroutine of its own, and the clients that wait for it. Its leader is the client
@@ -338,13 +337,17 @@ func (f *flight) freshen(a answer) bool {
 		o.tags = tagsOf(a.header)
 	}
 	o.prev, o.next, o.in, o.uses, o.readers = nil, nil, nil, 0, 0
+	o.names, o.values = f.h.policy.selectors(o.header), nil
+	for _, name := range o.names {
+		o.values = append(o.values, f.q.says(name))
+	}
 	o.finish()
 	if why == "" {
 		f.keep(&o)
 	} else {
 		o.terms.got, o.terms.age = merged.got, initialAge(merged)
-		f.c.store.remove(old)
 	}
+	f.c.store.remove(old) // if it is not replaced already
 	f.mu.Lock()
 	f.object, f.fresh, f.why = &o, true, why
 	f.mu.Unlock()

@@ -65,8 +65,8 @@ func (q *request) says(name string) string {
 // sends reports whether the upstream gets a field of a request, cookies aside.
 func (p *policy) sends(name string) bool {
 	switch name {
-	case "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Expect", "Upgrade":
-		return false // the cache answers these itself
+	case "Range", "If-Range", "If-None-Match", "If-Modified-Since", "Expect", "Upgrade", "Connection", "Te":
+		return false // the cache answers these itself, or they are about a connection
 	case "Cache-Control", "Pragma":
 		return p.obey
 	case "Accept-Encoding", "Traceparent", "Tracestate", "X-Request-Id", "X-Amzn-Trace-Id":
@@ -102,7 +102,7 @@ func (q *request) header() http.Header {
 func (q *request) forward(r *http.Request) *http.Request {
 	out := *r
 	out.Header = q.header()
-	if q.target.query != q.r.URL.RawQuery {
+	if q.target.query != q.r.URL.RawQuery || q.r.URL.ForceQuery { // "/a?" has the key of "/a"
 		u := *q.r.URL
 		u.RawQuery, u.ForceQuery = q.target.query, false
 		out.URL = &u

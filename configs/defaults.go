@@ -218,6 +218,9 @@ func (c *Config) eachFile(f func(*string)) {
 		f(&api.CA)
 		c.CognitoAPI[name] = api
 	}
+	if c.Cache.Disk != nil {
+		f(&c.Cache.Disk.Directory)
+	}
 	for name, at := range c.Origins {
 		f(&at.Directory)
 		if at.S3 != nil {

@@ -142,6 +142,8 @@ func required(t reflect.Type) []string {
 		return []string{"cert", "key"}
 	case "authn.CognitoConfig":
 		return []string{"user_pool", "domain", "client_id"}
+	case "cache.DiskConfig":
+		return []string{"directory", "size"}
 	case "acl.Rule":
 		return []string{"name", "action"}
 	case "acl.Body":

@@ -395,6 +395,9 @@ func (p *process) activate(ctx context.Context, next *assembled) {
 		previousParts = p.current.parts
 		retiring = succeedPools(previousParts.pools, next.parts.pools)
 	}
+	for _, c := range next.parts.caches {
+		c.value.Start(func(err error) { p.observer.failed("the cache's disk", err) })
+	}
 	previous := p.gateway.Swap(next.generation)
 	p.current = next
 	p.observer.failed("closing the WAF's log", p.observer.wafLog.Use(next.wafLog))

@@ -15,6 +15,8 @@ const (
 	maxWait = 5 * time.Second
 	// maxBackground bounds the fetches that nobody waits for. Over it, what is too old is served and stays so.
 	maxBackground = 64
+	// maxLoading bounds the files that are being read.
+	maxLoading = 4
 	// markFor is how long requests for what could not be kept do not wait for each other.
 	markFor = 10 * time.Second
 	// maxMarks is how many targets are known for that.
@@ -24,13 +26,17 @@ const (
 // A Cache keeps the answers of all routes that ask for it. It is safe for concurrent use.
 type Cache struct {
 	store     *store
+	disk      *disk // nil without one
 	maxObject int64
 	now       func() time.Time
 
+	starting   sync.Once
+	onError    func(error)
 	ctx        context.Context //nolint:containedctx // of the fetches, which belong to no request
 	stop       context.CancelFunc
 	fetches    sync.WaitGroup
 	background chan struct{}
+	loading    chan struct{}
 
 	mu      sync.Mutex
 	closed  bool
@@ -52,11 +58,34 @@ func New(cfg StoreConfig) *Cache {
 	object, _ := parseSize(cfg.MaxObject, memory/8)
 	c := &Cache{
 		store: newStore(memory), maxObject: object, now: time.Now,
-		background: make(chan struct{}, maxBackground), flights: make(map[string]*flight),
+		background: make(chan struct{}, maxBackground), loading: make(chan struct{}, maxLoading), flights: make(map[string]*flight),
 		all: make(map[*flight]struct{}),
+	}
+	if cfg.Disk != nil {
+		size, _ := parseSize(cfg.Disk.Size, 0)
+		c.disk = newDisk(cfg.Disk.Directory, size, func() time.Time { return c.now() }, c.failed)
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	return c
+}
+
+// Start reads what earlier processes have kept on the disk, once. onError is told when something cannot be read or written there:
+// that is then kept in memory only. It is for before the cache serves.
+func (c *Cache) Start(onError func(error)) {
+	c.starting.Do(func() {
+		c.onError = onError
+		if c.disk != nil {
+			if err := c.disk.start(); err != nil {
+				c.failed(err)
+			}
+		}
+	})
+}
+
+func (c *Cache) failed(err error) {
+	if c.onError != nil {
+		c.onError(err)
+	}
 }
 
 // Close ends the fetches that are under way and waits for them. Handlers of a closed cache pass everything on.
@@ -74,12 +103,35 @@ func (c *Cache) Stats() Stats { return c.store.stats() }
 
 // find returns what is kept for a request, or nil.
 func (c *Cache) find(policy string, q *request) *object {
+	if o := c.inMemory(policy, q); o != nil || c.disk == nil || !c.disk.has(q.key) {
+		return o
+	}
+	c.loading <- struct{}{} // few at once: what is read is not counted before it is in the store
+	defer func() { <-c.loading }()
+	if o := c.inMemory(policy, q); o != nil {
+		return o // another request has loaded it
+	}
+	if o := c.disk.find(policy, q); o != nil && c.store.put(o) {
+		return o
+	}
+	return nil
+}
+
+func (c *Cache) inMemory(policy string, q *request) *object {
 	for _, o := range c.store.variants(q.key) {
 		if o.answers(policy, q) {
 			return o
 		}
 	}
 	return nil
+}
+
+// remove takes out an object.
+func (c *Cache) remove(o *object) {
+	c.store.remove(o)
+	if c.disk != nil {
+		c.disk.remove(o)
+	}
 }
 
 // reserve takes room for n bytes of a body that is on its way, a quarter of the memory at most.

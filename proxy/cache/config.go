@@ -51,6 +51,16 @@ type StoreConfig struct {
 	Memory string `yaml:"memory"`
 	// MaxObject is the longest body that is kept; default an eighth of Memory. Longer ones pass through.
 	MaxObject string `yaml:"max_object"`
+	// Disk keeps them in files too, which outlive the process. Default: no files.
+	Disk *DiskConfig `yaml:"disk"`
+}
+
+// DiskConfig is where answers are kept in files, 65536 at most.
+type DiskConfig struct {
+	// Directory is one of its own, which is made if it is not there. Only this user can read what is in it. Required.
+	Directory string `yaml:"directory"`
+	// Size is how much the files may take, such as "10GiB". Required.
+	Size string `yaml:"size"`
 }
 
 // Config is how a route keeps answers.
@@ -111,6 +121,14 @@ type KeyConfig struct {
 
 // Validate reports everything that is wrong with c.
 func (c StoreConfig) Validate(report func(field, msg string)) {
+	if c.Disk != nil {
+		if c.Disk.Directory == "" {
+			report("disk.directory", "required: the path of a directory of its own, such as /var/cache/gatehouse")
+		}
+		if _, err := parseSize(c.Disk.Size, 0); err != nil || c.Disk.Size == "" {
+			report("disk.size", fmt.Sprintf("want a size such as 10GiB, got %q", c.Disk.Size))
+		}
+	}
 	memory, err := parseSize(c.Memory, defaultMemory)
 	if err != nil {
 		report("memory", err.Error())

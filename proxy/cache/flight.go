@@ -170,6 +170,7 @@ func (f *flight) run() {
 		unbind()
 		f.cancel()
 		f.end(s, v, stack)
+		f.save()
 		f.c.landed(f, s.reserved)
 	}()
 	f.h.next.ServeHTTP(s, f.out)
@@ -253,6 +254,24 @@ func (f *flight) keep(o *object) {
 	}
 }
 
+// save keeps what has come on the disk as well, where there is one. Nobody waits for it.
+func (f *flight) save() {
+	d := f.c.disk
+	f.mu.Lock()
+	saves := d != nil && f.phase == phaseDone && !f.fresh && !f.voided
+	f.mu.Unlock()
+	if !saves {
+		return
+	}
+	d.write(f.object)
+	f.mu.Lock()
+	voided := f.voided
+	f.mu.Unlock()
+	if voided {
+		d.remove(f.object)
+	}
+}
+
 // bodiless reports the status codes that have no body.
 func bodiless(status int) bool {
 	return status == http.StatusNoContent || status == http.StatusNotModified
@@ -266,7 +285,7 @@ func (f *flight) head(s *sink, status int) {
 	}
 	if f.stale != nil && status == http.StatusNotModified {
 		if s.retry = !f.freshen(a); s.retry {
-			f.c.store.remove(f.stale)
+			f.c.remove(f.stale)
 		}
 		return
 	}
@@ -279,7 +298,7 @@ func (f *flight) head(s *sink, status int) {
 		why = s.room()
 	}
 	if f.stale != nil && why != "" && !fails(status) {
-		f.c.store.remove(f.stale) // it is not good any more
+		f.c.remove(f.stale) // it is not good any more
 	}
 	if why != "" {
 		f.pass(s, status, why)
@@ -344,10 +363,11 @@ func (f *flight) freshen(a answer) bool {
 	o.finish()
 	if why == "" {
 		f.keep(&o)
+		f.c.store.remove(old) // if it is not replaced already
 	} else {
 		o.terms.got, o.terms.age = merged.got, initialAge(merged)
+		f.c.remove(old)
 	}
-	f.c.store.remove(old) // if it is not replaced already
 	f.mu.Lock()
 	f.object, f.fresh, f.why = &o, true, why
 	f.mu.Unlock()

@@ -372,6 +372,9 @@ func (c *Cache) invalidate(p *policy, t target) {
 func (c *Cache) invalidateKey(key resourceKey) {
 	c.void(func(f *flight) bool { return f.q.key == key })
 	c.store.removeKey(key)
+	if c.disk != nil {
+		c.disk.removeKey(key)
+	}
 }
 
 // invalidateAt does so for an address that an answer names, if it is at the same place.

@@ -39,7 +39,11 @@ func (c *Cache) Purge(p Purge) (int, error) {
 	c.void(func(f *flight) bool {
 		return len(p.Tags) > 0 || match(f.q.target, nil) // whose tags are not known yet
 	})
-	return c.store.removeIf(func(o *object) bool { return match(o.target, o.tags) }), nil
+	n := c.store.removeIf(func(o *object) bool { return match(o.target, o.tags) })
+	if c.disk != nil {
+		n = max(n, c.disk.removeIf(func(f *file) bool { return match(f.about.target, f.about.tags) })) // most are in both
+	}
+	return n, nil
 }
 
 // matcher returns what tells whether an answer is one of those that p names.

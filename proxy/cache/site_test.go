@@ -121,6 +121,10 @@ func (s *site) try(ctx context.Context, request string, lines ...string) (*http.
 	}
 	for _, line := range lines {
 		key, value, _ := strings.Cut(line, ": ")
+		if key == "Host" {
+			r.Host = value
+			continue
+		}
 		r.Header.Add(key, value)
 	}
 	return s.server.Client().Do(r)

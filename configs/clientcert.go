@@ -44,6 +44,11 @@ func (c *Config) checkClientCertificates(d *decoder) {
 	}
 }
 
+// asksClients reports whether some of r's clients are asked for a certificate.
+func (c *Config) asksClients(r Route) bool {
+	return slices.ContainsFunc(c.ClientCertificates, func(each clientcert.Config) bool { return slices.ContainsFunc(each.Hosts, r.on) })
+}
+
 // on reports whether r takes requests for a host, or one of a pattern's.
 func (r Route) on(host string) bool {
 	return slices.ContainsFunc(r.Match, func(m Match) bool {

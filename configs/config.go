@@ -68,7 +68,8 @@ type Config struct {
 	CognitoAPI map[string]cognitoapi.Config `yaml:"cognito_api"`
 	// Headers are the response headers every route starts from: a preset or a mapping.
 	Headers headers.SecurityConfig `yaml:"headers"`
-	// Compress is "on" to compress the answers of routes that require nothing and say nothing else, or a mapping. Default off.
+	// Compress is "on" to compress the answers of routes that require nothing, no client certificate either, and say nothing else, or a
+	// mapping. Default off.
 	Compress compress.Config `yaml:"compress"`
 	// Assertion is how the identity is told to upstreams.
 	Assertion headers.AssertionConfig `yaml:"assertion"`
@@ -182,8 +183,8 @@ type Route struct {
 	ACL acl.RouteConfig `yaml:"acl"`
 	// Headers is a preset or a mapping, merged over the one at the top. After Load it is the whole of it.
 	Headers *headers.SecurityConfig `yaml:"headers"`
-	// Compress is "on" or "off", or a mapping. Default the one at the top for routes that require nothing, and off for
-	// others. Types add to those at the top.
+	// Compress is "on" or "off", or a mapping. Default the one at the top for routes that require nothing, no client certificate either,
+	// and off for others. Types add to those at the top.
 	Compress compress.Config `yaml:"compress"`
 	// Assertion is merged over the one at the top. After Load it is the whole of what a route can say.
 	Assertion *headers.RouteAssertionConfig `yaml:"assertion"`

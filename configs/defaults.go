@@ -79,7 +79,7 @@ func (c *Config) setRouteDefaults(r *Route, names map[string]bool) {
 		r.WAF.BodyLimit, r.WAF.Oversize = awsBodyLimit, awsOversize
 	}
 	r.Compress.Types = appendNew(c.Compress.Types, r.Compress.Types)
-	if r.Compress.Mode == "" && r.Require.Who == RequireNothing {
+	if r.Compress.Mode == "" && r.Require.Who == RequireNothing && !c.asksClients(*r) {
 		r.Compress.Mode = c.Compress.Mode
 	}
 	if !r.Compress.On() {

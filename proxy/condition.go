@@ -24,11 +24,26 @@ type lookup struct {
 // asked notes that a route is looked for by the headers of c. It allocates only if they are not those that were noted before.
 func (q *lookup) asked(c *conditions) {
 	switch {
-	case c.vary == "" || strings.Contains(q.vary, c.vary):
+	case c.vary == "" || hasNames(q.vary, c.vary):
 	case q.vary == "":
 		q.vary = c.vary
 	default:
 		q.vary += ", " + c.vary
+	}
+}
+
+// hasNames reports whether names stand in list, in one piece. Both have ", " between names.
+func hasNames(list, names string) bool {
+	for at := 0; ; at++ {
+		i := strings.Index(list[at:], names)
+		if i < 0 {
+			return false
+		}
+		at += i
+		end := at + len(names)
+		if (at == 0 || list[at-1] == ' ') && (end == len(list) || list[end] == ',') {
+			return true
+		}
 	}
 }
 

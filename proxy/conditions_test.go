@@ -237,6 +237,17 @@ func TestOwnRoutesComeBeforePriorities(t *testing.T) {
 	}
 }
 
+func TestVaryNamesEachHeaderOnce(t *testing.T) {
+	t.Parallel()
+	var q lookup
+	for _, asked := range []string{"X-Beta-Two", "X-Beta", "A-X-Beta", "Accept, Cookie", "Cookie", "Accept", "X-Beta", "", "Two"} {
+		q.asked(&conditions{vary: asked})
+	}
+	if want := "X-Beta-Two, X-Beta, A-X-Beta, Accept, Cookie, Two"; q.vary != want {
+		t.Errorf("got %q, want %q", q.vary, want)
+	}
+}
+
 // Which of the matches of one route takes a request is nobody's concern.
 func TestMatchesOfOneRouteDoNotClash(t *testing.T) {
 	t.Parallel()

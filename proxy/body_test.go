@@ -60,7 +60,7 @@ func TestBodyErrorsAreTheClients(t *testing.T) {
 			if string(got) != tt.read {
 				t.Errorf("read: got %q, want %q", got, tt.read)
 			}
-			if status := statusOf(err); err == nil && tt.status != 0 || err != nil && status != tt.status {
+			if status := StatusOf(err); err == nil && tt.status != 0 || err != nil && status != tt.status {
 				t.Errorf("got %v (%d), want %d", err, status, tt.status)
 			}
 			if _, again := r.Body.Read(make([]byte, 1)); err != nil && !errors.Is(again, err) {
@@ -83,7 +83,7 @@ func TestTooLargeIsAMaxBytesError(t *testing.T) {
 func TestReadAfterCloseIsTheHandlersMistake(t *testing.T) {
 	t.Parallel()
 	b := body{x: &exchange{Context: context.Background()}}
-	if err := b.explain(http.ErrBodyReadAfterClose); !errors.Is(err, http.ErrBodyReadAfterClose) || statusOf(err) != 500 {
+	if err := b.explain(http.ErrBodyReadAfterClose); !errors.Is(err, http.ErrBodyReadAfterClose) || StatusOf(err) != 500 {
 		t.Errorf("got %v", err)
 	}
 }

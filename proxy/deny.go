@@ -16,18 +16,18 @@ type Page struct {
 	Contact string // a sentence of plain text below the page, such as whom to write to; a general one if empty
 }
 
-// Deny answers a request with the status and sentence of err: a page for a navigation, otherwise JSON with the members error,
-// status and request_id. It records Event.Denied, never shows err's own text, and sets Cache-Control: no-store.
+// Deny answers a request with the status and sentence of err: a page for a navigation, a status of gRPC with HTTP's 200 for a
+// call of gRPC over HTTP/2, otherwise JSON with the members error, status and request_id. It records Event.Denied, never shows err's own text, and sets Cache-Control: no-store.
 //
 // The status is err's HTTPStatus() int if that is between 400 and 599, else 500. An error in the chain may have more to say:
 // Public() string is the sentence for the client, Header(http.Header) adds headers such as Retry-After or WWW-Authenticate,
 // Fields() map[string]string adds members to the JSON, CloseConnection() bool ends an HTTP/1 connection, Action() (label, href
-// string) is a link on the page, shown when href is a path on this host. Headers that the handler set before stay, except those
+// string) is a link on the page, shown when href is a path on this host, GRPCCode() int is the code for gRPC. Headers that the handler set before stay, except those
 // that describe a body.
 //
 // If the head is already out, Deny records err and panics with http.ErrAbortHandler, so that a cut answer does not look whole.
 func Deny(w http.ResponseWriter, r *http.Request, err error) {
-	status := statusOf(err)
+	status := StatusOf(err)
 	event := EventFrom(r.Context())
 	x := event.exchange
 	event.deny(err)
@@ -48,6 +48,12 @@ func Deny(w http.ResponseWriter, r *http.Request, err error) {
 	say := sentence(err, status)
 	h := w.Header()
 	denyHeaders(h, err)
+	if speaksGRPC(r) {
+		code := grpcCode(err, status)
+		event.GRPC = strconv.Itoa(code)
+		denyGRPC(w, code, say, event.ID)
+		return
+	}
 	var answer []byte
 	if Navigates(r) {
 		h["Content-Type"] = []string{"text/html; charset=utf-8"}
@@ -83,8 +89,8 @@ func denyHeaders(h http.Header, err error) {
 	h["X-Content-Type-Options"] = []string{"nosniff"}
 }
 
-// statusOf returns the status that answers err.
-func statusOf(err error) int {
+// StatusOf returns the status that answers err, where the answer is not gRPC's.
+func StatusOf(err error) int {
 	if s, ok := errors.AsType[interface {
 		error
 		HTTPStatus() int

@@ -33,6 +33,73 @@ func denier(err error) http.HandlerFunc {
 	}
 }
 
+func TestDenyAnswersGRPCInItsOwnWay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, method, media string
+		proto               int
+		err                 error
+		code                string // "" for another answer
+	}{
+		{"unauthenticated", "POST", "application/grpc", 2, richError{401}, "16"},
+		{"permission denied", "POST", "application/grpc", 2, richError{403}, "7"},
+		{"no route", "POST", "application/grpc+proto", 2, errNoRoute, "12"},
+		{"malformed", "POST", "Application/GRPC;x=y", 2, errControl, "13"},
+		{"a limit", "POST", "application/grpc", 2, richError{429}, "14"},
+		{"no upstream", "POST", "application/grpc", 3, richError{503}, "14"},
+		{"too large", "POST", "application/grpc", 2, richError{413}, "8"},
+		{"our own fault", "POST", "application/grpc", 2, errors.New("x"), "13"},
+		{"another status", "POST", "application/grpc", 2, richError{418}, "2"},
+		{"what the error says", "POST", "application/grpc", 2, fmt.Errorf("wrapped: %w", deadlineError{}), "4"},
+		{"gRPC-Web", "POST", "application/grpc-web+proto", 2, richError{403}, ""},
+		{"HTTP/1.1", "POST", "application/grpc", 1, richError{403}, ""},
+		{"a GET", "GET", "application/grpc", 2, richError{403}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var event *Event
+			gw := newGateway(t, Options{Observe: func(e *Event) { event = e }}, Route{Name: "app", Handler: denier(tt.err)})
+			r := httptest.NewRequestWithContext(t.Context(), tt.method, "/a.B/C", nil)
+			r.Header.Set("Content-Type", tt.media)
+			r.ProtoMajor, r.ProtoMinor = tt.proto, 0
+			if tt.proto == 1 {
+				r.ProtoMinor = 1
+			}
+			w := httptest.NewRecorder()
+			gw.ServeHTTP(w, r)
+			h := w.Header()
+			if got := h.Get("Grpc-Status"); got != tt.code || event.GRPC != tt.code {
+				t.Fatalf("got code %q, in the event %q, want %q", got, event.GRPC, tt.code)
+			}
+			if tt.code == "" {
+				if w.Code != StatusOf(tt.err) {
+					t.Errorf("got %d, want %d", w.Code, StatusOf(tt.err))
+				}
+				return
+			}
+			if w.Code != 200 || h.Get("Content-Type") != "application/grpc" || w.Body.Len() > 0 || h.Get("Content-Length") != "" {
+				t.Errorf("got %d %v %q, want 200 and no body", w.Code, h, w.Body)
+			}
+			if got := h.Get("Grpc-Message"); !strings.HasSuffix(got, " (request "+event.ID+")") || strings.ContainsAny(got, "\r\n") {
+				t.Errorf("message: got %q", got)
+			}
+			if event.Denied == nil {
+				t.Error("event: want the reason")
+			}
+		})
+	}
+	if got, want := grpcMessage("50% of\r\n\"ünits\""), `50%25 of%0D%0A"%C3%BCnits"`; got != want {
+		t.Errorf("message: got %s, want %s", got, want)
+	}
+}
+
+// deadlineError has a code of its own.
+type deadlineError struct{}
+
+func (deadlineError) Error() string   { return "late" }
+func (deadlineError) HTTPStatus() int { return 504 }
+func (deadlineError) GRPCCode() int   { return 4 }
+
 func TestDenyAnswersJSONToPrograms(t *testing.T) {
 	t.Parallel()
 	var event *Event

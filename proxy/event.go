@@ -49,9 +49,10 @@ type Event struct {
 	Upstream UpstreamRecord
 	Cache    CacheRecord
 
-	Denied   error // why the request was refused, the first reason if there are several
-	Upgraded bool  // the connection left HTTP
-	Aborted  bool  // the answer was cut off on purpose because it could not be completed
+	GRPC     string // the status of a call of gRPC, in decimal, from the upstream or a refusal; "" if there was none
+	Denied   error  // why the request was refused, the first reason if there are several
+	Upgraded bool   // the connection left HTTP
+	Aborted  bool   // the answer was cut off on purpose because it could not be completed
 
 	verdicts [maxVerdicts]Verdict
 	decided  int

@@ -189,7 +189,7 @@ func (o *observer) count(e *proxy.Event) {
 	m.received.WithLabelValues(route).Add(float64(e.BytesIn))
 	m.sent.WithLabelValues(route).Add(float64(e.BytesOut))
 	if e.Denied != nil {
-		m.denied.WithLabelValues(route, strconv.Itoa(e.Status)).Inc()
+		m.denied.WithLabelValues(route, strconv.Itoa(deniedStatus(e))).Inc()
 	}
 	if e.WAF.Verdict != "" {
 		m.waf.WithLabelValues(route, e.WAF.Verdict).Inc()
@@ -229,6 +229,14 @@ func statusClass(status int) string {
 }
 
 // eventAttrs is the record of one request. Fields that say nothing are left out.
+// deniedStatus is the status that a refusal has, which gRPC says in a code of its own and answers with 200.
+func deniedStatus(e *proxy.Event) int {
+	if e.GRPC != "" {
+		return proxy.StatusOf(e.Denied)
+	}
+	return e.Status
+}
+
 func eventAttrs(e *proxy.Event) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 32)
 	text := func(key, value string) {
@@ -254,6 +262,7 @@ func eventAttrs(e *proxy.Event) []slog.Attr {
 		attrs, slog.Int("status", e.Status), slog.Int64("in", e.BytesIn), slog.Int64("out", e.BytesOut),
 		slog.Float64("ms", milliseconds(e.Duration)),
 	)
+	text("grpc_status", e.GRPC)
 	text("subject", e.Subject)
 	text("session", e.Session)
 	if c := e.Certificate; c != nil {

@@ -46,7 +46,7 @@ func fullEvent() *proxy.Event {
 		Upstream: proxy.UpstreamRecord{
 			Name: "u", Address: "http://10.0.0.2:80", Connect: time.Millisecond, TTFB: 2 * time.Millisecond, Attempts: 2,
 		},
-		Denied: &proxy.PanicError{Stack: []byte("main.go:1")}, Upgraded: true, Aborted: true,
+		GRPC: "13", Denied: &proxy.PanicError{Stack: []byte("main.go:1")}, Upgraded: true, Aborted: true,
 	}
 	e.Note("limit", "pass")
 	e.Note("waf", "block")

@@ -82,6 +82,9 @@ func recordUpstream(ctx context.Context, r upstream.Result) {
 		Name: r.Upstream, Address: r.Address, Connect: r.Connect, TTFB: r.FirstByte, Reused: r.Reused, Attempts: r.Attempts,
 		Protocol: r.Protocol,
 	}
+	if r.GRPC != "" {
+		event.GRPC = r.GRPC
+	}
 	if err, ok := errors.AsType[*upstream.Error](r.Err); ok && !refusedHere(err) && !refusedHere(context.Cause(ctx)) {
 		event.Note("upstream", string(err.Reason))
 	} else if r.Ended { // a WebSocket, which ends without an error

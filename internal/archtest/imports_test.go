@@ -163,6 +163,8 @@ func homes() []home {
 		{"github.com/coder/websocket", []string{"cmd/gatehouse"}, anywhere, "the demo app's and the tests' end of a WebSocket"},
 		{"github.com/chromedp", nil, []string{"e2e", "cmd/gatehouse"}, "a browser"},
 		{"github.com/letsencrypt", nil, []string{"proxy/certs", "e2e", "cmd/gatehouse"}, "pebble, a certificate authority"},
+		{"google.golang.org/grpc", nil, []string{"proxy/upstream", "e2e"}, "calls through the gateway, with the client and the server that people have"},
+		{"google.golang.org/protobuf", nil, []string{"proxy/upstream", "e2e"}, "messages of such calls"},
 		{"github.com/miekg/dns", nil, []string{"proxy/certs", "e2e"}, "pebble's names"},
 	}
 }

@@ -23,6 +23,7 @@ const (
 	ReasonWrite          Reason = "write_failed"            // 502: the request could not be sent
 	ReasonNoResponse     Reason = "closed_before_response"  // 502: the connection ended before a response head
 	ReasonTimeout        Reason = "response_timeout"        // 504: no head, or no further byte, within response_timeout
+	ReasonDeadline       Reason = "grpc_deadline"           // 504, in gRPC DEADLINE_EXCEEDED: the client's grpc-timeout is over
 	ReasonMalformed      Reason = "malformed_response"      // 502: the response has no single reading
 	ReasonHeadTooLarge   Reason = "response_head_too_large" // 502: over 64 KiB
 	ReasonTruncated      Reason = "truncated_response"      // the body ended early; the client's connection is aborted
@@ -72,7 +73,7 @@ func (e *Error) HTTPStatus() int {
 	switch e.Reason {
 	case ReasonClosed, ReasonNoEndpoint, ReasonOverloaded, ReasonBusy:
 		return http.StatusServiceUnavailable
-	case ReasonConnectTimeout, ReasonTimeout:
+	case ReasonConnectTimeout, ReasonTimeout, ReasonDeadline:
 		return http.StatusGatewayTimeout
 	case ReasonClientGone:
 		return statusClientGone
@@ -84,6 +85,14 @@ func (e *Error) HTTPStatus() int {
 		return http.StatusInternalServerError
 	}
 	return http.StatusBadGateway
+}
+
+// GRPCCode is the code for a client that speaks gRPC; 0 for that of the status.
+func (e *Error) GRPCCode() int {
+	if e.Reason == ReasonDeadline {
+		return grpcDeadlineExceeded
+	}
+	return 0
 }
 
 // clientBodyError wraps what reading the client's body returned. A status that the error has by itself is kept.

@@ -272,10 +272,10 @@ func (x *exchange) headOfH2(res *http.Response) error {
 		x.hd.kind, x.hd.length = bodySized, n
 	}
 	if x.r.Method == http.MethodHead || x.hd.status == http.StatusNoContent || x.hd.status == http.StatusNotModified ||
-		res.Body == http.NoBody && x.hd.kind != bodySized {
+		x.hd.kind != bodySized && res.ContentLength == 0 { // the head was all
 		x.hd.kind = bodyNone
 	}
-	x.result.Status = x.hd.status
+	x.result.Status, x.result.GRPC = x.hd.status, grpcStatus(x.in)
 	return nil
 }
 
@@ -359,6 +359,9 @@ func (x *exchange) trailerH2(trailer http.Header) {
 			x.body.trailer = make(http.Header, len(trailer))
 		}
 		x.body.trailer[key] = values
+	}
+	if s := grpcStatus(x.body.trailer); s != "" {
+		x.result.GRPC = s
 	}
 }
 

@@ -68,6 +68,7 @@ type Result struct {
 	Reused    bool          // the last attempt was on a connection that had been used before
 	Attempts  int           // connections tried, dialled in vain or reused in vain included
 	Status    int           // of the answer; 0 if there was none
+	GRPC      string        // the status in an answer of gRPC, one to three digits; "" if there was none
 	Upgraded  bool          // the connection became a WebSocket, which is over now
 	Failover  bool          // Upstream is not the route's, but the one that it fails over to
 	Ended     bool          // Options.Until has ended the answer; of a WebSocket, or the deregistration delay has
@@ -107,10 +108,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.result.Err = err
 	if h.opts.Observe != nil {
-		defer func(ctx context.Context, res Result) { h.opts.Observe(ctx, res) }(x.ctx, x.result)
+		defer func(ctx context.Context, res Result) { h.opts.Observe(ctx, res) }(r.Context(), x.result)
 	}
 	switch {
 	case err == nil:
+	case x.endGRPC(err):
 	case x.wrote:
 		x.finish()
 		panic(http.ErrAbortHandler)
@@ -147,6 +149,8 @@ type exchange struct {
 	up          *upload
 	upBuf       *[]byte
 	upEnded     bool
+
+	endDeadline context.CancelFunc // of ctx, if it has a deadline of its own
 
 	// Over HTTP/2.
 	h2      *h2Stream // while the attempt lasts
@@ -225,6 +229,10 @@ func (p *Pool) recycle(x *exchange) {
 // finish leaves nothing behind: no goroutine, no connection. It may be called again.
 func (x *exchange) finish() {
 	x.endConn()
+	if x.endDeadline != nil {
+		x.endDeadline()
+		x.endDeadline = nil
+	}
 	if x.grown != nil {
 		x.p.big.Put(x.grown)
 		x.grown = nil
@@ -471,7 +479,10 @@ func (x *exchange) failed(reason Reason, err error) error {
 func (x *exchange) gone() *Error {
 	err := context.Cause(x.ctx)
 	e := &Error{Reason: ReasonClientGone, Err: err}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, errDeadline):
+		e.Reason = ReasonDeadline
+	case errors.Is(err, context.DeadlineExceeded):
 		e.Reason = ReasonTimeout
 	}
 	return e

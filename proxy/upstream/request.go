@@ -49,6 +49,9 @@ func (x *exchange) prepare() error {
 	if err := x.planBody(); err != nil {
 		return err
 	}
+	if err := x.deadline(); err != nil {
+		return err
+	}
 	x.copyHeader()
 	x.forwarded()
 	if x.h.opts.Out != nil {

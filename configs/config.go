@@ -361,6 +361,9 @@ func (c *Config) Files() []string {
 		files = append(files, set.File)
 	}
 	files = append(files, c.Geo.Country, c.Geo.ASN)
+	for _, up := range c.Upstreams {
+		files = append(files, up.TLS.Files()...)
+	}
 	for _, each := range c.ClientCertificates {
 		files = append(files, each.CA...)
 	}

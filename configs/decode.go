@@ -266,7 +266,12 @@ func (d *decoder) reportBare() {
 
 // isFileName reports whether s, one of assertion.keys, names a file and is not the key itself.
 func isFileName(path, s string) bool {
-	return strings.HasPrefix(path, "assertion.") && !headers.IsInlineKey(s)
+	return (strings.HasPrefix(path, "assertion.") || isUpstreamKey(path)) && !headers.IsInlineKey(s)
+}
+
+// isUpstreamKey reports whether path is that of a key which upstreams are shown a certificate with.
+func isUpstreamKey(path string) bool {
+	return strings.HasPrefix(path, "upstreams.") && strings.HasSuffix(path, ".tls.key")
 }
 
 // isSecretField reports whether the value at path is a secret. It knows the language, where
@@ -275,6 +280,8 @@ func isSecretField(path string) bool {
 	switch lastKey(path) {
 	case "client_secret", "secret", "previous_secret", "secret_access_key", "session_token", "admin_token":
 		return true
+	case "key":
+		return isUpstreamKey(path)
 	case "keys":
 		return strings.HasPrefix(path, "login.session.") || strings.HasPrefix(path, "assertion.")
 	}

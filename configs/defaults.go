@@ -230,6 +230,11 @@ func (c *Config) eachFile(f func(*string)) {
 	}
 	for name, up := range c.Upstreams {
 		f(&up.TLS.CA)
+		for _, pem := range [...]*string{&up.TLS.Cert, &up.TLS.Key} {
+			if !upstream.IsInline(*pem) {
+				f(pem)
+			}
+		}
 		c.Upstreams[name] = up
 	}
 }

@@ -95,17 +95,8 @@ func accepted(t reflect.Type, key string) []string {
 		case "action":
 			return []string{"block", "challenge"}
 		}
-	case upstream.Config:
-		switch key {
-		case "balance":
-			return upstream.Balances()
-		case "protocol":
-			return []string{upstream.HTTP1, upstream.HTTP2}
-		}
-	case upstream.StickyConfig:
-		if key == "same_site" {
-			return []string{"lax", "strict", "none"}
-		}
+	case upstream.Config, upstream.StickyConfig, upstream.TLS:
+		return acceptedByUpstream(t, key)
 	case compress.Config:
 		if key == "mode" {
 			return []string{compress.ModeOn, compress.ModeOff}
@@ -145,4 +136,26 @@ func accepted(t reflect.Type, key string) []string {
 		}
 	}
 	return acceptedByACL(t, key)
+}
+
+// acceptedByUpstream is accepted for an upstream and what it consists of.
+func acceptedByUpstream(t reflect.Type, key string) []string {
+	switch reflect.Zero(t).Interface().(type) {
+	case upstream.Config:
+		switch key {
+		case "balance":
+			return upstream.Balances()
+		case "protocol":
+			return []string{upstream.HTTP1, upstream.HTTP2}
+		}
+	case upstream.StickyConfig:
+		if key == "same_site" {
+			return []string{"lax", "strict", "none"}
+		}
+	case upstream.TLS:
+		if key == "min_version" {
+			return upstream.Versions()
+		}
+	}
+	return nil
 }

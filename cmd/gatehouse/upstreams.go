@@ -17,12 +17,8 @@ import (
 // pool returns the upstream with this name.
 func (a *assembler) pool(name string) (*upstream.Pool, error) {
 	cfg := a.cfg.Upstreams[name]
-	var files []string
-	if cfg.TLS.CA != "" {
-		files = append(files, cfg.TLS.CA)
-	}
 	return a.parts.pools.take(
-		name+" "+digest(cfg, files...), a.prev.pools,
+		name+" "+digest(cfg, cfg.TLS.Files()...), a.prev.pools,
 		func() (*upstream.Pool, error) { return upstream.NewPool(name, cfg) },
 		func(p *upstream.Pool) { a.observer.failed("closing the upstream "+p.Name(), p.Close()) },
 	)

@@ -1,13 +1,10 @@
 package upstream
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -91,16 +88,6 @@ type Config struct {
 	Via *bool `yaml:"via"`
 }
 
-// TLS says how the certificate of an https endpoint is verified. Verification is on.
-type TLS struct {
-	// CA is a PEM file of roots; default the system's.
-	CA string `yaml:"ca"`
-	// ServerName overrides the name that is verified and sent in SNI.
-	ServerName string `yaml:"server_name"`
-	// InsecureSkipVerify accepts any certificate, as ALB does.
-	InsecureSkipVerify bool `yaml:"insecure_skip_verify"`
-}
-
 // address is one endpoint as parsed: where to dial and what to call it.
 type address struct {
 	scheme  string // "http", "https" or "unix"
@@ -168,43 +155,6 @@ func (c Config) validateTimes(report func(field, msg string)) {
 			report(t.field, err.Error())
 		}
 	}
-}
-
-func (t TLS) validate(scheme string, report func(field, msg string)) {
-	if t == (TLS{}) {
-		return
-	}
-	if scheme != "" && scheme != "https" {
-		report("tls", fmt.Sprintf("want https endpoints, got %s", scheme))
-	}
-	if _, err := t.config(); err != nil {
-		report("tls.ca", err.Error())
-	}
-	if t.InsecureSkipVerify && t.CA != "" {
-		report("tls.insecure_skip_verify", "tls.ca has no effect beside it: remove one")
-	}
-}
-
-// config compiles t; the server name is set per endpoint.
-func (t TLS) config() (*tls.Config, error) {
-	cfg := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"http/1.1"},
-		ServerName:         t.ServerName,
-		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // the operator's choice, by a name that says so
-	}
-	if t.CA == "" {
-		return cfg, nil
-	}
-	pem, err := os.ReadFile(t.CA)
-	if err != nil {
-		return nil, fmt.Errorf("read CA file: %w", err)
-	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read CA file %s: want at least one PEM certificate, got none", t.CA)
-	}
-	return cfg, nil
 }
 
 // parseTimeout reads a Go duration; "" is the default.

@@ -100,7 +100,7 @@ func (p *Pool) Succeed(prev *Pool) {
 
 // sameWay reports whether connections of both pools are made alike, so that either may use those of the other.
 func (p *Pool) sameWay(q *Pool) bool {
-	return p.tls.ServerName == q.tls.ServerName && p.tls.InsecureSkipVerify == q.tls.InsecureSkipVerify && p.tls.RootCAs.Equal(q.tls.RootCAs)
+	return sameTLS(p.tls, q.tls)
 }
 
 // Retire ends the checks of a pool that has no new requests any more, and takes those endpoints out that have not gone to

@@ -152,7 +152,7 @@ func newChecker(c HealthConfig) (*checker, error) {
 }
 
 // Start begins to ask the endpoints whether they are well, until Close. It tells changed of each that becomes well or
-// unwell, from several goroutines. It does nothing for a pool without checks, and when it is called again.
+// unwell, by checks or by its requests, from several goroutines. It does nothing when it is called again.
 func (p *Pool) Start(changed func(Health)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,8 +161,12 @@ func (p *Pool) Start(changed func(Health)) {
 	}
 	p.running, p.changed = true, changed
 	for _, m := range p.members {
+		if p.checks == nil {
+			m.unwell.Store(false) // what checks before a reload said
+		}
 		p.superviseLocked(m.endpoint)
 	}
+	p.planLocked(p.now())
 }
 
 // superviseLocked has an endpoint checked for as long as it is in the pool.

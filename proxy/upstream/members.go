@@ -89,9 +89,6 @@ func (p *Pool) Succeed(prev *Pool) {
 		}
 		ep.hold()
 		prev.kept[ep] = true
-		if p.checks == nil {
-			ep.unwell.Store(false)
-		}
 		members = append(members, member{ep, m.weight})
 	}
 	p.members = members

@@ -209,6 +209,7 @@ func succeed(t *testing.T, f *rig, cfg Config) *rig {
 	}
 	next.Succeed(f.pool)
 	f.pool.Retire()
+	next.Start(nil)
 	return newRigOf(t, "http1", next, Options{WebSocket: true})
 }
 

@@ -20,7 +20,8 @@ const (
 )
 
 // PassiveConfig has endpoints left out of which requests say that they are not well. After a time that doubles, from Eject up
-// to 5 minutes, each time that it is of no use, one request tries whether it is well again.
+// to 5 minutes, each time that it is of no use, one request tries whether it is well again. Where clients can make the application
+// fail, they can have endpoints left out: MaxEjected bounds that.
 type PassiveConfig struct {
 	// Failures is how many requests in a row must fail: that cannot connect, time out, get no whole answer head or a status
 	// of Status; default 5.
@@ -117,7 +118,7 @@ func (p *Pool) failed(ep *endpoint, why string) {
 	p.mu.Lock()
 	out := 1
 	for _, m := range p.members {
-		if m.avoided(now) {
+		if m.endpoint != ep && m.avoidUntil.Load() != 0 {
 			out++
 		}
 	}

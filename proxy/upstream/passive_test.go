@@ -145,6 +145,13 @@ func TestOnlyAShareOfThePoolIsLeftOut(t *testing.T) {
 		if got := len(p.Ailing()); got != tt.want {
 			t.Errorf("%d endpoints, %d%%: got %d left out, want %d", tt.endpoints, tt.share, got, tt.want)
 		}
+		now = now.Add(maxEject) // nobody has come yet to try them out
+		for _, m := range p.current(now).fit {
+			p.answered(m.endpoint, 500)
+		}
+		if got := len(p.Ailing()); got != tt.want {
+			t.Errorf("%d endpoints, %d%%, when the time is over: got %d left out, want %d", tt.endpoints, tt.share, got, tt.want)
+		}
 	}
 }
 

@@ -65,6 +65,9 @@ func (x *exchange) queue(k *circuit) (ep *endpoint) {
 // another is the next endpoint of a request that was not sent; nil if it may not be tried again.
 func (x *exchange) another() *endpoint {
 	home := x.p
+	if x.result.Attempts == home.retries.attempts-1 {
+		x.turn.spare() // the last one
+	}
 	ep, err := x.take()
 	if err != nil {
 		return nil

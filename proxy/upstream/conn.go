@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -91,17 +92,21 @@ func (c *conn) close() {
 }
 
 // quiet reports whether an idle connection is still what it should be: open, with nothing to read. Bytes that no
-// request asked for would be taken for the answer to the next one; a closed connection would fail it.
-func (c *conn) quiet() bool {
-	if !c.secure {
-		_, err := c.sock.readNow(c.one[:])
-		return err == nowait.ErrWouldBlock //nolint:errorlint // never wrapped
+// request asked for would be taken for the answer to the next one; a closed connection would fail it. late is whether the
+// read deadline had passed before anybody looked.
+func (c *conn) quiet() (quiet, late bool) {
+	var n int
+	var err error
+	if c.secure {
+		// Through TLS, because session tickets and what TLS has buffered already are not visible on the socket.
+		c.sock.now = true
+		n, err = c.rw.Read(c.one[:])
+		c.sock.now = false
+	} else {
+		n, err = c.sock.readNow(c.one[:])
 	}
-	// Through TLS, because session tickets and what TLS has buffered already are not visible on the socket.
-	c.sock.now = true
-	n, err := c.rw.Read(c.one[:])
-	c.sock.now = false
-	return n == 0 && errors.Is(err, nowait.ErrWouldBlock)
+	quiet = n == 0 && errors.Is(err, nowait.ErrWouldBlock)
+	return quiet, !quiet && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // truncated reports whether an io.EOF from the connection is one that an attacker in between could have made: TLS

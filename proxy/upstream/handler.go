@@ -380,9 +380,14 @@ func (x *exchange) connect(ep *endpoint, reuse bool) *Error {
 			break
 		}
 		c.sock.SetReadDeadline(time.Now().Add(grace))
-		if c.quiet() {
+		quiet, late := c.quiet()
+		if late { // this goroutine has not run for so long
+			c.sock.SetReadDeadline(time.Time{})
+			quiet, _ = c.quiet()
+		}
+		if quiet {
 			x.result.Attempts++
-			x.c, x.result.Reused, x.graced = c, true, true
+			x.c, x.result.Reused, x.graced = c, true, !late
 			c.reused = true
 			return nil
 		}

@@ -30,7 +30,8 @@ type PassiveConfig struct {
 	Status string `yaml:"status"`
 	// Eject is how long an endpoint is left out at first; 1s to 5m, default 30s.
 	Eject string `yaml:"eject"`
-	// MaxEjected is the share of the endpoints, in percent, that is left out at most; at least one may always be. Default 50.
+	// MaxEjected is the share of the endpoints, in percent, that is left out at most; at least one may always be, and those that
+	// cannot be connected to. Default 50.
 	MaxEjected int `yaml:"max_ejected"`
 }
 
@@ -87,7 +88,7 @@ func newPassive(c *PassiveConfig) (passive, error) {
 func (p *Pool) answered(ep *endpoint, status int) {
 	switch {
 	case p.passive.status.has(status):
-		p.failed(ep, fmt.Sprintf("status %d", status))
+		p.failed(ep, fmt.Sprintf("status %d", status), false)
 	case ep.suspect.Load():
 		p.recovered(ep)
 	}
@@ -95,8 +96,10 @@ func (p *Pool) answered(ep *endpoint, status int) {
 
 // broke notes that a request got no answer from an endpoint. What the client did to it says nothing.
 func (p *Pool) broke(ep *endpoint, err *Error) {
+	unreachable := false
 	switch err.Reason {
 	case ReasonRefused, ReasonConnect, ReasonTLS, ReasonTLSTimeout, ReasonConnectTimeout:
+		unreachable = true
 	case ReasonWrite, ReasonNoResponse, ReasonTimeout, ReasonMalformed, ReasonHeadTooLarge:
 		if p.passive.status == nil {
 			return
@@ -104,12 +107,12 @@ func (p *Pool) broke(ep *endpoint, err *Error) {
 	default:
 		return
 	}
-	p.failed(ep, string(err.Reason))
+	p.failed(ep, string(err.Reason), unreachable)
 }
 
 // failed counts a failure, and leaves the endpoint out after so many of them, or after one that was to show whether it is
-// well again.
-func (p *Pool) failed(ep *endpoint, why string) {
+// well again. One that is unreachable is left out whatever the share of those that are: it is of no use to anybody.
+func (p *Pool) failed(ep *endpoint, why string, unreachable bool) {
 	ep.suspect.Store(true)
 	n, now := ep.failures.Add(1), p.now()
 	if tried := ep.avoidUntil.Load() != 0; n < p.passive.failures && !tried || ep.avoided(now) {
@@ -122,7 +125,7 @@ func (p *Pool) failed(ep *endpoint, why string) {
 			out++
 		}
 	}
-	if ep.avoided(now) || out > 1 && out*100 > p.passive.maxEjected*len(p.members) {
+	if ep.avoided(now) || !unreachable && out > 1 && out*100 > p.passive.maxEjected*len(p.members) {
 		p.mu.Unlock()
 		return
 	}

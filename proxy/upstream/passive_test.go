@@ -281,6 +281,25 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// However many endpoints refuse, the last attempt is for the other upstream; and nothing keeps those from being left out.
+func TestFailoverComesBeforeTheLastAttempt(t *testing.T) {
+	t.Parallel()
+	good, _, _ := fickle(t)
+	spare := newClock().pool(t, Config{Endpoints: []string{good}})
+	var dead []string
+	for range 6 {
+		dead = append(dead, refusing(t))
+	}
+	p := newClock().pool(t, Config{Endpoints: dead, Passive: &PassiveConfig{Failures: 1}})
+	f := newRigOf(t, "http1", p, Options{Failover: spare})
+	for i, want := range []int{3, 3, 3, 1, 1} {
+		res, _ := f.do(t, "POST", "/", strings.NewReader("x"))
+		if r := <-f.results; res.StatusCode != 200 || r.Attempts != want {
+			t.Errorf("request %d: got %d in %d attempts, want 200 in %d", i, res.StatusCode, r.Attempts, want)
+		}
+	}
+}
+
 func TestFailoverByHealthChecks(t *testing.T) {
 	t.Parallel()
 	a, b := newPatient(t, "a"), newPatient(t, "b")

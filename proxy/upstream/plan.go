@@ -148,7 +148,7 @@ func (pl *plan) idlest(start int) int {
 }
 
 // rotation is the order in which one request tries the endpoints: one that is to show whether it is well again, those that
-// are fit from its turn on, the others, and then those of the failover pool. Each endpoint comes once.
+// are fit from its turn on, those of the failover pool, if it is well, and else the others first. Each endpoint comes once.
 type rotation struct {
 	x     *exchange // whose request it is
 	p     *Pool
@@ -175,6 +175,8 @@ func (r *rotation) next() (*endpoint, *Pool) {
 		switch {
 		case i < n:
 			ep = r.plan.fit[(r.start+i)%n].endpoint
+		case r.spare(): // rather than what is known to be unwell
+			continue
 		case i-n < len(r.plan.rest):
 			ep = r.plan.rest[i-n].endpoint
 		case r.then != nil:
@@ -187,6 +189,15 @@ func (r *rotation) next() (*endpoint, *Pool) {
 			return ep, r.p
 		}
 	}
+}
+
+// spare goes on with the failover pool if there is one that is well.
+func (r *rotation) spare() bool {
+	if r.then == nil || r.then.current(r.then.now()).open {
+		return false
+	}
+	r.failover()
+	return true
 }
 
 // failover goes on with the failover pool.

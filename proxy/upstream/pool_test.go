@@ -291,7 +291,7 @@ func TestRotationGivesEachEndpointOnce(t *testing.T) {
 	}
 	now := time.Unix(1000, 0)
 	p.now = func() time.Time { return now }
-	p.failed(p.plan.Load().all[1].endpoint, "test")
+	p.failed(p.plan.Load().all[1].endpoint, "test", true)
 	for _, want := range []string{"a:80 c:80 b:80", "c:80 a:80 b:80", "a:80 c:80 b:80"} {
 		var got []string
 		for turn := p.rotation(now, nil, nil); ; {

@@ -226,7 +226,7 @@ func (f *flight) complete() error {
 			return errLength
 		}
 	}
-	done := *o
+	done := o.again()
 	done.body = slices.Clip(f.body)
 	if cap(f.body) > len(f.body)+len(f.body)/8 {
 		done.body = slices.Clone(f.body)
@@ -241,7 +241,7 @@ func (f *flight) complete() error {
 	f.mu.Lock()
 	f.object = done.finish()
 	f.mu.Unlock()
-	f.keep(&done)
+	f.keep(done)
 	return nil
 }
 
@@ -350,26 +350,25 @@ func (f *flight) freshen(a answer) bool {
 	merged.status, merged.header = old.status, freshened(old.header, from, nil)
 	merged.authorized = false // it has been kept on these terms before
 	t, why := f.h.policy.store(merged)
-	o := *old
+	o := old.again()
 	o.header, o.terms = keptHeader(merged.header, t.without), t
 	if len(a.header["Surrogate-Key"])+len(a.header["Cache-Tag"]) > 0 {
 		o.tags = tagsOf(a.header)
 	}
-	o.prev, o.next, o.in, o.uses, o.readers = nil, nil, nil, 0, 0
 	o.names, o.values = f.h.policy.selectors(o.header), nil
 	for _, name := range o.names {
 		o.values = append(o.values, f.q.says(name))
 	}
 	o.finish()
 	if why == "" {
-		f.keep(&o)
+		f.keep(o)
 		f.c.store.remove(old) // if it is not replaced already
 	} else {
 		o.terms.got, o.terms.age = merged.got, initialAge(merged)
 		f.c.remove(old)
 	}
 	f.mu.Lock()
-	f.object, f.fresh, f.why = &o, true, why
+	f.object, f.fresh, f.why = o, true, why
 	f.mu.Unlock()
 	return true
 }

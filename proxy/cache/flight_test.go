@@ -390,3 +390,34 @@ func TestCloseWaitsForWhatIsFetchedInTheBackground(t *testing.T) {
 	}
 	s.wants("after that", s.do("GET /"), 200, "", "Hit", 2)
 }
+
+// What is asked about may be evicted or purged at that moment.
+func TestRevalidationBesidePurges(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "HTTP/1.1", StoreConfig{}, Config{}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=0, stale-while-revalidate=1000")
+		w.Header().Set("Etag", `"a"`)
+		if r.Header.Get("If-None-Match") != "" {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		_, _ = io.WriteString(w, "x")
+	})
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 50 {
+				if i == 0 {
+					s.do("POST /")
+				} else if got := s.do("GET /"); got.status != 200 || got.body != "x" {
+					t.Errorf("got %d %q", got.status, got.body)
+				}
+				s.wait(time.Second)
+			}
+		})
+	}
+	all.Wait()
+}

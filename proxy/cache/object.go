@@ -46,6 +46,14 @@ type object struct {
 	readers    int
 }
 
+// again returns a copy that is not kept, of what never changes.
+func (o *object) again() *object {
+	return &object{
+		target: o.target, policy: o.policy, names: o.names, values: o.values, status: o.status, header: o.header, body: o.body,
+		terms: o.terms, tags: o.tags, size: o.size, etag: o.etag, key: o.key,
+	}
+}
+
 // objectOverhead is what an object takes beside its texts and its body, in bytes, roughly.
 const objectOverhead = 1 << 10
 

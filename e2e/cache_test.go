@@ -72,6 +72,11 @@ func TestACacheInFrontOfAnApplication(t *testing.T) {
 		if one != other || !strings.HasSuffix(one, `to ""`) {
 			t.Errorf("what everybody is told: got %q and %q", one, other)
 		}
+		for _, path := range []string{"/shared/part", "/shared/part?" + path} {
+			if _, part := fetch(t, c, s.base+path, cookies, "Range", "bytes=0-"); !strings.HasSuffix(part, `to ""`) {
+				t.Errorf("a part of what everybody is told: got %q", part)
+			}
+		}
 		if resp, body := ask(fmt.Sprintf("/shared/%t", h2), ""); resp.StatusCode == http.StatusOK || strings.Contains(body, "answer") {
 			t.Errorf("somebody who may not come in got %s %q", resp.Status, body)
 		}

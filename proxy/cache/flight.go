@@ -44,6 +44,7 @@ type flight struct {
 	asked  time.Time
 	cancel context.CancelFunc
 	out    *http.Request // as the upstream gets it
+	only   string        // why its answer is for the leader alone, whatever it is; "" if it is not
 	alone  bool          // it goes on although nobody waits for it
 	name   string        // under which others find it; "" if they do not. Guarded by c.mu
 
@@ -279,6 +280,10 @@ func bodiless(status int) bool {
 
 // head decides what becomes of an answer.
 func (f *flight) head(s *sink, status int) {
+	if f.only != "" {
+		f.pass(s, status, f.only)
+		return
+	}
 	a := answer{
 		status: status, header: s.header, authorized: len(f.out.Header["Authorization"]) > 0 && !slices.Contains(f.h.policy.headers, "Authorization"),
 		asked: f.asked, got: f.c.now(),
@@ -375,7 +380,7 @@ func (f *flight) freshen(a answer) bool {
 
 // pass has an answer that is not kept go to the leader.
 func (f *flight) pass(s *sink, status int, why string) {
-	if !fails(status) {
+	if !fails(status) && f.only == "" {
 		f.c.mark(f.q.key, true)
 	}
 	f.mu.Lock()

@@ -324,14 +324,40 @@ func (h *handler) refresh(q *request, o *object) {
 
 // direct has the upstream answer a request that nobody shares, without what is not in the key.
 func (h *handler) direct(w http.ResponseWriter, q *request, why string) {
+	if h.policy.shared {
+		h.alone(w, q, why)
+		return
+	}
 	h.observe(q.r, w.Header(), Result{Verdict: VerdictPass, Why: why}, 0, 0)
 	out := q.forward(q.r)
+	q.conditions(out.Header)
+	h.next.ServeHTTP(w, out)
+}
+
+// alone is direct where the upstream must not know who asks.
+func (h *handler) alone(w http.ResponseWriter, q *request, why string) {
+	var rd *reader
+	f, _ := h.cache.start("", func() (f *flight) {
+		f, rd = h.fly(q, nil, w)
+		f.out.Method, f.only = q.r.Method, why
+		q.conditions(f.out.Header)
+		return f
+	})
+	if f == nil {
+		h.opts.Deny(w, q.r, errClosed)
+		return
+	}
+	go f.run()
+	h.lead(w, q, f, rd)
+}
+
+// conditions adds what the cache would have judged itself.
+func (q *request) conditions(to http.Header) {
 	for _, key := range [...]string{"Range", "If-Range", "If-None-Match", "If-Modified-Since"} {
 		if values := q.r.Header[key]; len(values) > 0 {
-			out.Header[key] = values
+			to[key] = values
 		}
 	}
-	h.next.ServeHTTP(w, out)
 }
 
 // around has the upstream answer a request that is none for the cache. One that may have changed something makes what is kept

@@ -23,6 +23,9 @@ func (e *refusal) Public() string  { return e.public }
 // errOnlyIfCached is for a request that wants nothing but what is kept (RFC 9111 section 5.2.1.7).
 var errOnlyIfCached = error(&refusal{http.StatusGatewayTimeout, "nothing is kept that answers an only-if-cached request", "There is no stored answer to this request."})
 
+// errClosed is for a request that came when the cache was closed already.
+var errClosed = error(&refusal{http.StatusServiceUnavailable, "closed", ""})
+
 // send answers with what is kept.
 func (h *handler) send(w http.ResponseWriter, q *request, o *object, verdict string) {
 	store := h.cache.store

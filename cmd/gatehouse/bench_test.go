@@ -47,6 +47,7 @@ login:
 upstreams: {u: %s}
 routes:
   - {match: localhost/app/*, to: u, require: signed-in}
+  - {match: localhost/kept/*, to: u, require: nothing, cache: {ttl: 1h}}
   - {match: localhost, to: u, require: nothing}
 `
 
@@ -302,6 +303,10 @@ func BenchmarkWhole(b *testing.B) {
 	b.Run("proxy", func(b *testing.B) {
 		addr, _ := startBench(b, "off", upstream)
 		benchExchange(b, addr, benchGet(addr, "/", ""))
+	})
+	b.Run("cache", func(b *testing.B) {
+		addr, _ := startBench(b, "off", upstream)
+		benchExchange(b, addr, benchGet(addr, "/kept/", ""))
 	})
 	b.Run("session and assertion", func(b *testing.B) {
 		addr, cookies := startBench(b, "off", upstream)

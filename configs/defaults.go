@@ -135,7 +135,7 @@ func (c *Config) setCompatAWS(has func(path string) bool) {
 }
 
 func allHTTPS(up upstream.Config) bool {
-	return !slices.ContainsFunc(up.Endpoints, func(e string) bool { return !strings.HasPrefix(e, "https://") })
+	return !slices.ContainsFunc(up.Endpoints, func(e string) bool { return !strings.HasPrefix(e, "https://") && !strings.Contains(e, "+https://") })
 }
 
 // stateDir returns the directory for what must outlive the process: $STATE_DIRECTORY, which systemd

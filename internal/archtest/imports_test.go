@@ -165,7 +165,7 @@ func homes() []home {
 		{"github.com/letsencrypt", nil, []string{"proxy/certs", "e2e", "cmd/gatehouse"}, "pebble, a certificate authority"},
 		{"google.golang.org/grpc", nil, []string{"proxy/upstream", "e2e"}, "calls through the gateway, with the client and the server that people have"},
 		{"google.golang.org/protobuf", nil, []string{"proxy/upstream", "e2e"}, "messages of such calls"},
-		{"github.com/miekg/dns", nil, []string{"proxy/certs", "e2e"}, "pebble's names"},
+		{"github.com/miekg/dns", nil, []string{"proxy/certs", "proxy/upstream", "e2e"}, "name servers of tests"},
 	}
 }
 

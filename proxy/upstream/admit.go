@@ -2,6 +2,9 @@ package upstream
 
 // admit chooses the first endpoint and counts the request there. Where the circuit has no room, it waits if it may.
 func (x *exchange) admit() (*endpoint, *Error) {
+	if n := x.p.names; n != nil {
+		n.wait(x.ctx, x.p.connectTimeout)
+	}
 	k := x.p.circuit
 	if k == nil || k.waiting.Load() == 0 {
 		x.turn = x.p.rotation(x.p.now(), x.h.opts.Failover, x)

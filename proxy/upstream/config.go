@@ -35,6 +35,11 @@ const (
 type Config struct {
 	// Endpoints are "http://host:port", "https://host:port" or "unix:///path/to.sock"; one at least, all of one scheme. One
 	// with " weight=3" behind it gets three times the requests of one without; 1 to 1000.
+	//
+	// "dns://app.internal:8080" is all addresses of a name, A and AAAA, and "srv://_http._tcp.app.internal" all servers of a
+	// service, with the weights of the best priority; "dns+https://" and "srv+https://" with TLS. They are asked for again when
+	// their TTL is over, after 5 s to 5 min; one that cannot be asked for keeps what it had. A name in "http://app.internal"
+	// is one endpoint, which the system finds for each new connection.
 	Endpoints []string `yaml:"endpoints"`
 	// Protocol is "http1" (the default) for HTTP/1.1, or "http2", which gRPC needs: by ALPN with https endpoints, else with
 	// prior knowledge (h2c). There are no WebSockets over it: a handshake is forwarded as an ordinary request.
@@ -115,7 +120,7 @@ func (c Config) Validate(report func(field, msg string)) {
 	seen := make(map[string]int, len(c.Endpoints))
 	for i, s := range c.Endpoints {
 		field := "endpoints[" + strconv.Itoa(i) + "]"
-		a, err := parseSpec(s)
+		a, err := parseSource(s)
 		if err != nil {
 			report(field, err.Error())
 			continue

@@ -167,6 +167,9 @@ func (p *Pool) Start(changed func(Health)) {
 		p.superviseLocked(m.endpoint)
 	}
 	p.planLocked(p.now())
+	if p.names != nil {
+		p.names.startLocked(p)
+	}
 }
 
 // superviseLocked has an endpoint checked for as long as it is in the pool.
@@ -188,6 +191,9 @@ func (p *Pool) halt() {
 		stop()
 	}
 	clear(p.watchers)
+	if p.names != nil && p.names.stop != nil {
+		p.names.stop()
+	}
 	p.mu.Unlock()
 	p.checking.Wait()
 }

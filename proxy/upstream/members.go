@@ -65,6 +65,9 @@ func byAddress(members []member) map[address]*endpoint {
 // they are, with their connections, their health and the requests that prev has there. It is for before p has requests;
 // prev.Retire is for when prev has no new ones any more.
 func (p *Pool) Succeed(prev *Pool) {
+	if p.names != nil && prev.names != nil {
+		p.names.inheritFrom(p, prev.names)
+	}
 	prev.mu.Lock()
 	defer prev.mu.Unlock()
 	p.mu.Lock()

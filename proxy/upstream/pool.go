@@ -35,6 +35,8 @@ type Pool struct {
 	circuit *circuit // nil without bounds
 	stats   *stats
 
+	names *names // nil without endpoints that are names
+
 	turn   atomic.Uint64
 	others atomic.Uint64 // requests without a turn
 	plan   atomic.Pointer[plan]
@@ -107,17 +109,36 @@ func newPool(name string, cfg Config, now func() time.Time) (*Pool, error) {
 			return nil, fmt.Errorf("upstream %s: health: %w", name, err)
 		}
 	}
-	specs := make([]spec, 0, len(cfg.Endpoints))
-	for _, s := range cfg.Endpoints {
-		sp, err := parseSpec(s)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", name, err)
-		}
-		sp.http2 = p.http2
-		specs = append(specs, sp)
+	if err := p.begin(cfg.Endpoints); err != nil {
+		return nil, fmt.Errorf("upstream %s: %w", name, err)
 	}
-	p.replace(specs)
 	return p, nil
+}
+
+// begin gives the pool its endpoints, but for those that names stand for.
+func (p *Pool) begin(endpoints []string) error {
+	n := &names{resolver: &resolver{config: "/etc/resolv.conf", port: "53"}, least: minRefresh, retry: retryRefresh, done: make(chan struct{})}
+	for _, s := range endpoints {
+		of, ok, err := parseName(s)
+		if !ok {
+			of.spec, err = parseSpec(s)
+		}
+		if err != nil {
+			return err
+		}
+		of.http2 = p.http2
+		if !ok {
+			n.fixed = append(n.fixed, of.spec)
+			continue
+		}
+		n.all = append(n.all, of)
+	}
+	p.replace(n.fixed)
+	if len(n.all) > 0 {
+		n.last, n.asked = make([][]spec, len(n.all)), make([]bool, len(n.all))
+		p.names = n
+	}
+	return nil
 }
 
 // Name is the name that the pool was made with.

@@ -64,11 +64,11 @@ func below(address, prefix string) bool {
 
 // restoreRefresh is restoreAddress for "5; url=/path", which may be quoted.
 func (x *exchange) restoreRefresh(value, prefix string) string {
-	at := strings.Index(strings.ToLower(value), "url=")
-	if at < 0 || strings.Trim(value[:at], "0123456789.;, \t") != "" {
+	rest := strings.TrimLeft(value, "0123456789.;, \t")
+	if len(rest) < len("url=") || !strings.EqualFold(rest[:len("url=")], "url=") {
 		return value
 	}
-	at += len("url=")
+	at := len(value) - len(rest) + len("url=")
 	for at < len(value) && (value[at] == ' ' || value[at] == '\t') {
 		at++
 	}

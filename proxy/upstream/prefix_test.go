@@ -43,6 +43,8 @@ func TestRestorePrefix(t *testing.T) {
 		{"Refresh", "0;URL='https://app.test/a'", "0;URL='https://app.test/x/a'"},
 		{"Refresh", "0, url=\"/a\" x", "0, url=\"/x/a\" x"},
 		{"Refresh", "5", "5"},
+		{"Refresh", "\xff\xff\xff\xffurl=", "\xff\xff\xff\xffurl="}, // longer in lower case
+		{"Refresh", "\u023a\u023a\u023a\u023a\u023aurl=/a", "\u023a\u023a\u023a\u023a\u023aurl=/a"},
 		{"Refresh", "5; url=", "5; url="},
 		{"Refresh", "5; url=https://other.test/?url=/a", "5; url=https://other.test/?url=/a"},
 		{"Refresh", "5; /?url=/a", "5; /?url=/a"},

@@ -42,7 +42,7 @@ func (a *assembler) challengeRoutes() error {
 	if err != nil {
 		return err
 	}
-	for _, hosts := range a.hostLists(func(configs.Route) bool { return true }) {
+	for _, hosts := range a.hostLists(func(configs.Route, string) bool { return true }) {
 		suffix := ""
 		if len(hosts) > 0 {
 			suffix = " " + hosts[0]

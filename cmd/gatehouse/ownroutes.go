@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -118,26 +119,33 @@ func (a *assembler) endpointOptions() authn.EndpointOptions {
 	}
 }
 
-// loginHosts are the host lists of routes that look at who is there.
+// loginHosts are the host lists of routes that look at who is there. A priority brings such a route to hosts that other routes
+// name more closely, and there these would take what a provider sends back.
 func (a *assembler) loginHosts() [][]string {
-	return a.hostLists(func(rt configs.Route) bool { return rt.Require.Who != configs.RequireNothing })
+	asks := func(rt configs.Route) bool { return rt.Require.Who != configs.RequireNothing }
+	var reach []string // hosts of those with a priority
+	for _, hosts := range a.hostLists(func(rt configs.Route, _ string) bool { return rt.Priority > 0 && asks(rt) }) {
+		reach = append(reach, cmp.Or(strings.Join(hosts, ""), "*"))
+	}
+	return a.hostLists(func(rt configs.Route, host string) bool {
+		return asks(rt) || slices.ContainsFunc(reach, func(r string) bool { return proxy.HostsMeet(r, host) && !proxy.HostIncludes(host, r) })
+	})
 }
 
-// hostLists are the host lists of some routes, one host each; one empty list stands for any host.
-func (a *assembler) hostLists(some func(configs.Route) bool) [][]string {
+// hostLists are the lists of some hosts of routes, one host each; one empty list stands for any host, which some sees as "*".
+func (a *assembler) hostLists(some func(rt configs.Route, host string) bool) [][]string {
 	named := map[string]bool{}
 	anyHost := false
 	for _, rt := range a.cfg.Routes {
-		if !some(rt) {
-			continue
-		}
 		for _, m := range rt.Match {
-			anyHost = anyHost || len(m.Hosts) == 0
+			anyHost = anyHost || len(m.Hosts) == 0 && some(rt, "*")
 			for _, host := range m.Hosts {
 				if !strings.HasPrefix(host, "~") {
 					host = strings.ToLower(host)
 				}
-				named[host] = true
+				if some(rt, host) {
+					named[host] = true
+				}
 			}
 		}
 	}

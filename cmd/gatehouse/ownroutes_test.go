@@ -74,6 +74,29 @@ func TestOwnRoutesAreWhereSomebodyCanSignIn(t *testing.T) {
 	}
 }
 
+func TestOwnRoutesAreWhereAPriorityBringsTheSignInTo(t *testing.T) {
+	t.Parallel()
+	h := serveText(t, `tls: {local: true}
+login: {oidc: {issuer: "https://login.test", client_id: c, client_secret: 0123456789abcdef0123456789abcdef}}
+routes:
+  - {match: {path: /account/*}, priority: 1, to: app, require: signed-in}
+  - {match: {host: "*.shops.test", path: /till/*}, priority: 2, to: app, require: signed-in}
+  - {match: {host: one.narrow.test, path: /desk/*}, priority: 3, to: app, require: signed-in}
+  - {match: [open.test, a.shops.test, "*.narrow.test"], respond: {status: 418}, require: nothing}
+`)
+	for _, url := range []string{
+		"https://open.test/oauth2/idpresponse", "https://a.shops.test/oauth2/idpresponse",
+		"https://b.shops.test/oauth2/idpresponse", "https://one.narrow.test/oauth2/idpresponse",
+	} {
+		if got := ask(h, "GET", url).Code; got != 400 { // nobody was sent to sign in
+			t.Errorf("%s: got %d, want the callback's 400", url, got)
+		}
+	}
+	if got := ask(h, "GET", "https://open.test/other").Code; got != 418 {
+		t.Errorf("another path: got %d, want 418 of its own route", got)
+	}
+}
+
 func TestThePublishedKeysAreTheAssertions(t *testing.T) {
 	t.Parallel()
 	w := ask(serveText(t, loginText), "GET", "https://private.test"+keysPrefix+"/jwks.json")

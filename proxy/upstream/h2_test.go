@@ -465,6 +465,38 @@ func TestRequestsThatAreSentAgainOverHTTP2(t *testing.T) {
 	}
 }
 
+// That an upstream had not looked at a request says nothing of the next time that it was sent.
+func TestARequestThatWasAnsweredIsNotSentAgainOverHTTP2(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(p *h2Peer, id uint32){
+		"badly":                    func(p *h2Peer, id uint32) { p.head(id, true, ":status", "200", "connection", "close") },
+		"with 1xx that may not be": func(p *h2Peer, id uint32) { p.head(id, false, ":status", "101") },
+		"with two lengths": func(p *h2Peer, id uint32) {
+			p.head(id, true, ":status", "200", "content-length", "1", "content-length", "2")
+		},
+		"with a head that is no head": func(p *h2Peer, id uint32) { p.head(id, true, ":status", "x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int64
+			f := newRig(t, "http1", answersH2(t, func(p *h2Peer, id uint32) {
+				if requests.Add(1) == 1 {
+					p.fr.WriteRSTStream(id, http2.ErrCodeRefusedStream)
+					return
+				}
+				answer(p, id)
+			}), Options{})
+			res, _ := f.do(t, "POST", "/", strings.NewReader("hello"))
+			if r := <-f.results; res.StatusCode != 502 || r.Attempts != 2 {
+				t.Errorf("got %d in %d attempts (%v), want 502 in 2", res.StatusCode, r.Attempts, r.Err)
+			}
+			if n := requests.Load(); n != 2 {
+				t.Errorf("the upstream got %d requests, want 2", n)
+			}
+		})
+	}
+}
+
 func TestOneRequestDoesNotShowWhatAnotherHad(t *testing.T) {
 	t.Parallel()
 	sizes := make(chan uint32, 2)

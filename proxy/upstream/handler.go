@@ -316,6 +316,7 @@ func (x *exchange) roundTrip() error {
 	}
 	reuse := true
 	for {
+		x.died, x.unseen = false, false // of this attempt
 		if err := x.connect(ep, reuse); err != nil {
 			x.p.leave(ep)
 			if err.Reason == ReasonClientGone {

@@ -613,35 +613,6 @@ func (a *assembler) gateOptions() authn.GateOptions {
 	}
 }
 
-// upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
-func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
-	pool, err := a.pool(name)
-	if err != nil {
-		return nil, err
-	}
-	target, err := rewrite(rt)
-	if err != nil {
-		return nil, err
-	}
-	sticky, err := a.sticky(name)
-	if err != nil {
-		return nil, err
-	}
-	var failover *upstream.Pool
-	if other := a.cfg.Upstreams[name].Failover; other != "" {
-		if failover, err = a.pool(other); err != nil {
-			return nil, err
-		}
-	}
-	return pool.Handler(upstream.Options{
-		Deny: denyBehindCache, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
-		Sticky: sticky, Cookies: proxy.OwnCookies,
-		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
-		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
-		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
-	}), nil
-}
-
 // clientScheme is what the client used, as a trusted proxy in front says.
 func clientScheme(r *http.Request) string { return proxy.EventFrom(r.Context()).Scheme }
 

@@ -24,6 +24,52 @@ func (a *assembler) pool(name string) (*upstream.Pool, error) {
 	)
 }
 
+// upstream returns the handler that forwards. What it sets on the way out is set last (ADR 0005).
+func (a *assembler) upstream(rt *configs.Route, name string, assert func(in *http.Request, out http.Header) error) (http.Handler, error) {
+	pool, err := a.pool(name)
+	if err != nil {
+		return nil, err
+	}
+	target, err := rewrite(rt)
+	if err != nil {
+		return nil, err
+	}
+	sticky, err := a.sticky(name)
+	if err != nil {
+		return nil, err
+	}
+	var failover *upstream.Pool
+	if other := a.cfg.Upstreams[name].Failover; other != "" {
+		if failover, err = a.pool(other); err != nil {
+			return nil, err
+		}
+	}
+	opts := upstream.Options{
+		Deny: denyBehindCache, ClientIP: proxy.ClientIP, Scheme: clientScheme, Failover: failover, Subject: subject,
+		Sticky: sticky, Cookies: proxy.OwnCookies,
+		StripPrefix: rt.StripPrefix, RestorePrefix: rt.RestorePrefix, Rewrite: target,
+		WebSocket: rt.WebSocket == nil || *rt.WebSocket,
+		Out:       assert, Response: a.fromUpstream, Observe: recordUpstream, Until: a.until,
+	}
+	handler := pool.Handler(opts)
+	if sticky == nil || rt.Cache == nil {
+		return handler, nil
+	}
+	opts.Sticky = nil
+	return forWhom{fetches: pool.Handler(opts), others: handler}, nil
+}
+
+// forWhom answers what the cache asks for apart from the rest: that has nobody's cookies, and nobody is to be bound by it.
+type forWhom struct{ fetches, others http.Handler }
+
+func (f forWhom) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if forCache(r) {
+		f.fetches.ServeHTTP(w, r)
+		return
+	}
+	f.others.ServeHTTP(w, r)
+}
+
 // sticky returns what binds clients to the endpoints of the upstream with this name; nil for none.
 func (a *assembler) sticky(name string) (*upstream.Sticky, error) {
 	cfg := a.cfg.Upstreams[name].Sticky

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
@@ -52,6 +53,41 @@ routes:
 		if got := w.Body.String(); got != "[a=1; b=2]" {
 			t.Errorf("%s: the application sees %s, want its own cookies alone", path, got)
 		}
+	}
+}
+
+// What the cache asks for is nobody's: it is kept although clients are bound, gives nobody the cookie of another, and takes no
+// client away from its endpoint.
+func TestTheCacheBindsNobody(t *testing.T) {
+	t.Parallel()
+	for _, setCookie := range []string{"pass", "strip", "store"} {
+		t.Run(setCookie, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int32
+			up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				w.Header().Set("Cache-Control", map[string]string{"/page": "max-age=60", "/mine": "private"}[r.URL.Path])
+			}))
+			t.Cleanup(up.Close)
+			h := serveFile(t, fmt.Sprintf(`secret: 0123456789abcdef0123456789abcdef
+upstreams: {app: {endpoints: [%q], sticky: {}}}
+routes: [{match: app.test/*, to: app, require: nothing, cache: {set_cookie: %s}}]
+`, up.URL, setCookie), newObserver(&bytes.Buffer{}))
+			for range 3 {
+				if w := ask(h, "GET", "https://app.test/page"); w.Code != 200 || len(w.Header()["Set-Cookie"]) > 0 {
+					t.Errorf("got %d with Set-Cookie %q, want none", w.Code, w.Header()["Set-Cookie"])
+				}
+			}
+			if n := asked.Load(); n != 1 {
+				t.Errorf("the upstream got %d requests, want 1", n)
+			}
+			if w := ask(h, "GET", "https://app.test/mine"); len(w.Header()["Set-Cookie"]) > 0 {
+				t.Errorf("a fetch that is not kept: got Set-Cookie %q, want none", w.Header()["Set-Cookie"])
+			}
+			if w := ask(h, "POST", "https://app.test/mine"); len(w.Header()["Set-Cookie"]) != 1 {
+				t.Errorf("a request that is not for the cache: got Set-Cookie %q, want one", w.Header()["Set-Cookie"])
+			}
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"gatehouse/internal/awssign"
 )
@@ -25,6 +26,11 @@ const (
 	bucketIdle = 256
 	// maxFault bounds what is read of S3's account of an error, in bytes.
 	maxFault = 4 << 10
+	// maxKey is the longest key that an object of S3's can have, in bytes
+	// (docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+	maxKey = 1024
+	// statusClientGone is nginx's code for a client that left; nobody receives it, the Event does.
+	statusClientGone = 499
 	// noBody is the SHA-256 of nothing.
 	noBody = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
@@ -146,7 +152,7 @@ func isMissing(err error) bool {
 }
 
 // conditions are the fields of the client's that S3 gets: nothing of who it is. Those behind the first two are about the object that was
-// asked for.
+// asked for. What is not one line of printable ASCII would be signed as one text and read as another, and is left out.
 func (f *fetch) conditions(all bool) http.Header {
 	names := []string{"If-None-Match", "If-Modified-Since", "If-Match", "If-Unmodified-Since", "Range", "If-Range"}
 	if !all {
@@ -154,9 +160,12 @@ func (f *fetch) conditions(all bool) http.Header {
 	}
 	h := http.Header{}
 	for _, name := range names {
-		if v, ok := f.r.Header[name]; ok {
+		if v := f.r.Header[name]; len(v) == 1 && !strings.ContainsFunc(v[0], func(r rune) bool { return r < ' ' || r > '~' }) {
 			h[name] = v
 		}
+	}
+	if len(h["If-Range"]) != len(f.r.Header["If-Range"]) { // without it, a range may be one of another object
+		delete(h, "Range")
 	}
 	return h
 }
@@ -215,10 +224,14 @@ func (f *fetch) is(name string) bool {
 
 // get asks for an object, twice if S3 says that it cannot answer now. The error is a *refusal. stop ends what is read of the answer.
 func (f *fetch) get(method, name string, fields http.Header) (resp *http.Response, stop func(), err error) {
+	key := path.Join(f.b.cfg.S3.Prefix, name)
+	if len(key) > maxKey || !utf8.ValidString(key) {
+		return nil, nil, notFound("no object can have this key")
+	}
 	ctx, cancel := context.WithCancel(f.r.Context())
 	for attempt := 1; ; attempt++ {
 		start := time.Now()
-		resp, err = f.ask(ctx, method, name, fields)
+		resp, err = f.ask(ctx, method, key, fields)
 		if f.FirstByte = 0; err == nil {
 			f.FirstByte = time.Since(start)
 		}
@@ -231,9 +244,12 @@ func (f *fetch) get(method, name string, fields http.Header) (resp *http.Respons
 		cancel()
 		return nil, nil, err
 	}
-	stop = func() { cancel(); resp.Body.Close() }
+	stalled := time.AfterFunc(f.b.wait, cancel)
+	resp.Body = &paced{resp.Body, stalled, f.b.wait}
+	stop = func() { stalled.Stop(); cancel(); resp.Body.Close() }
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent, http.StatusNotModified:
+		return resp, stop, nil
 	case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
 		status := resp.StatusCode
 		size := resp.Header.Get("Content-Range")
@@ -244,16 +260,13 @@ func (f *fetch) get(method, name string, fields http.Header) (resp *http.Respons
 		stop()
 		return nil, nil, err
 	}
-	stalled := time.AfterFunc(f.b.wait, cancel)
-	resp.Body = &paced{resp.Body, stalled, f.b.wait}
-	return resp, func() { stalled.Stop(); cancel(); resp.Body.Close() }, nil
 }
 
 // ask is one request to the bucket.
-func (f *fetch) ask(ctx context.Context, method, name string, fields http.Header) (*http.Response, error) {
+func (f *fetch) ask(ctx context.Context, method, key string, fields http.Header) (*http.Response, error) {
 	f.Attempts++
 	u := *f.b.base
-	u.Path += "/" + path.Join(f.b.cfg.S3.Prefix, name)
+	u.Path += "/" + key
 	u.RawPath = escapeKey(u.Path)
 	req, err := http.NewRequestWithContext(ctx, method, "/", nil)
 	if err != nil {
@@ -266,18 +279,24 @@ func (f *fetch) ask(ctx context.Context, method, name string, fields http.Header
 	req.Header.Set("User-Agent", "gatehouse")
 	req.Header.Set("X-Amz-Content-Sha256", noBody)
 	if err := f.b.signer.Sign(ctx, req, noBody, f.b.now()); err != nil {
-		return nil, &refusal{http.StatusBadGateway, "aws credentials: " + err.Error(), ""}
+		return nil, failed(ctx, "aws credentials", err)
 	}
 	resp, err := f.b.client.RoundTrip(req)
-	switch {
-	case err == nil:
-		return resp, nil
-	case ctx.Err() != nil:
-		return nil, &refusal{http.StatusBadGateway, "the client has left", ""}
-	case isTimeout(err):
-		return nil, &refusal{http.StatusGatewayTimeout, "s3: " + err.Error(), ""}
+	if err != nil {
+		return nil, failed(ctx, "s3", err)
 	}
-	return nil, &refusal{http.StatusBadGateway, "s3: " + err.Error(), ""}
+	return resp, nil
+}
+
+// failed says what it means that no answer came.
+func failed(ctx context.Context, what string, err error) *refusal {
+	switch {
+	case ctx.Err() != nil:
+		return &refusal{statusClientGone, "the client has left", ""}
+	case isTimeout(err):
+		return &refusal{http.StatusGatewayTimeout, what + ": " + err.Error(), ""}
+	}
+	return &refusal{http.StatusBadGateway, what + ": " + err.Error(), ""}
 }
 
 func isTimeout(err error) bool {

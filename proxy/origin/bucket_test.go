@@ -314,6 +314,95 @@ func TestAnObjectThatBreaksOff(t *testing.T) {
 	}
 }
 
+// An account of an error that does not come to its end keeps nobody waiting.
+func TestAnErrorOfABucketThatStopsComing(t *testing.T) {
+	t.Parallel()
+	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, "<Error><Code>SignatureDoesNotMatch</Code>")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(s3.Close)
+	bucket, err := NewBucket(Config{S3: &S3Config{
+		Bucket: "assets", Region: "eu-west-1", Endpoint: s3.URL, Credentials: CredentialsKeys, AccessKeyID: exampleKey, SecretAccessKey: exampleSecret,
+	}}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(bucket.Close)
+	bucket.wait = 50 * time.Millisecond
+	w := httptest.NewRecorder()
+	bucket.Handler(Options{Deny: deny}).ServeHTTP(w, httptest.NewRequest("GET", "/x", nil))
+	if w.Code != http.StatusBadGateway {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
+// S3 has no such objects, and says so of its own as if the gateway had asked wrongly.
+func TestNamesThatNoObjectHas(t *testing.T) {
+	t.Parallel()
+	s3 := newS3(t, site3())
+	f := newBucketFront(t, s3, Config{S3: &S3Config{Prefix: "site"}}, Options{})
+	for target, want := range map[string]string{
+		"/" + strings.Repeat("a", 1025-len("site/")): "404 denied",
+		"/%ff": "404 denied",
+		"/" + strings.Repeat("a", 1025-len("site/")) + "/": "404 denied",
+	} {
+		if got, _ := f.ask("HTTP/2.0", "GET", target); got != want {
+			t.Errorf("%.20s: got %s, want %s", target, got, want)
+		}
+	}
+	if got := s3.requests(); len(got) > 0 {
+		t.Errorf("asked S3 %d times", len(got))
+	}
+	if got, _ := f.ask("HTTP/2.0", "GET", "/"+strings.Repeat("a.", 512-len("site/")/2-1)); got != "404 denied" || len(s3.requests()) != 1 {
+		t.Errorf("a name that an object can have: got %s", got)
+	}
+}
+
+// A condition in bytes that S3 reads otherwise than who signs them is left out: its answer would be an error of ours.
+func TestConditionsThatCannotBeSigned(t *testing.T) {
+	t.Parallel()
+	s3 := newS3(t, site3())
+	f := newBucketFront(t, s3, Config{S3: &S3Config{Prefix: "site"}}, Options{})
+	if got, _ := f.ask("HTTP/2.0", "GET", "/app.js", "If-None-Match", "\"\xe9\"", "Range", "bytes=2-4"); got != "206 234" {
+		t.Errorf("got %s", got)
+	}
+	if got, _ := f.ask("HTTP/2.0", "GET", "/app.js", "If-Range", "\"\xe9\"", "Range", "bytes=2-4"); got != "200 0123456789" {
+		t.Errorf("a range of another object: got %s", got)
+	}
+	for _, r := range s3.requests() {
+		if got := r.Header.Values("If-None-Match"); len(got) > 0 {
+			t.Errorf("S3 was sent %q", got)
+		}
+	}
+}
+
+// Who has left is no trouble of S3's.
+func TestAClientThatLeavesWhileABucketIsAsked(t *testing.T) {
+	t.Parallel()
+	ctx, leave := context.WithCancel(t.Context())
+	s3 := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		leave()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(s3.Close)
+	bucket, err := NewBucket(Config{S3: &S3Config{
+		Bucket: "assets", Region: "eu-west-1", Endpoint: s3.URL, Credentials: CredentialsKeys, AccessKeyID: exampleKey, SecretAccessKey: exampleSecret,
+	}}, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(bucket.Close)
+	w := httptest.NewRecorder()
+	bucket.Handler(Options{Deny: deny}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/x", nil))
+	if w.Code != 499 {
+		t.Errorf("got %d", w.Code)
+	}
+}
+
 // The task's role has its credentials where ECS says, and they have a token to be sent along.
 func TestABucketIsReadWithTheCredentialsOfARole(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // grpcServer answers grpc.health.v1 as it is told to, over h2c or over TLS, and gives what it was asked.
@@ -91,6 +92,30 @@ func TestChecksOverHTTP2(t *testing.T) {
 			t.Errorf("asked: got %q", got)
 		}
 		p.Close()
+	}
+}
+
+// Checks leave alone how the connections of requests are made, which are opened meanwhile.
+func TestChecksShareNothingWithRequests(t *testing.T) {
+	t.Parallel()
+	url, _ := grpcServer(t, true, make(chan string, 100))
+	p := newClock().pool(t, Config{
+		Endpoints: []string{url}, Protocol: HTTP2, TLS: TLS{InsecureSkipVerify: true}, Health: &HealthConfig{Path: "/health", Status: "200"},
+	})
+	ep := p.plan.Load().all[0].endpoint
+	checked := make(chan error)
+	go func() {
+		client := p.checks.client(ep)
+		defer client.CloseIdleConnections()
+		checked <- p.checks.check(t.Context(), client, ep)
+	}()
+	c, err := ep.dial(t.Context(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.abort()
+	if err := <-checked; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -260,7 +260,7 @@ func (p *Pool) watch(ctx context.Context, ep *endpoint, changed func(Health)) {
 	}
 }
 
-// client makes connections of its own: those of requests tell of themselves.
+// client makes connections of its own: those of requests tell of themselves. net/http writes to the TLS configuration.
 func (k *checker) client(ep *endpoint) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(ep.h2 == nil)
@@ -269,7 +269,7 @@ func (k *checker) client(ep *endpoint) *http.Client {
 	return &http.Client{
 		Timeout: k.timeout,
 		Transport: &http.Transport{
-			DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: ep.tls, MaxResponseHeaderBytes: maxHealthBody, Protocols: protocols,
+			DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: ep.tls.Clone(), MaxResponseHeaderBytes: maxHealthBody, Protocols: protocols,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				var d net.Dialer
 				return d.DialContext(ctx, ep.addr.network, ep.addr.dial)

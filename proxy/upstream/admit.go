@@ -33,6 +33,7 @@ func (x *exchange) take() (*endpoint, *Error) {
 		}
 		if !p.enter(ep) {
 			reason = ReasonOverloaded
+			x.turn.full = x.result.Attempts == 0
 			continue
 		}
 		if p != x.p {

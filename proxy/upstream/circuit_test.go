@@ -149,6 +149,44 @@ func TestAClientThatLeavesTheQueueGivesUpItsPlace(t *testing.T) {
 	}
 }
 
+// An upstream without room is not down: what is known to be unwell, and the upstream to fail over to, get nothing of it.
+func TestOverloadGoesNowhereElse(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		cfg  CircuitConfig
+	}{
+		{"in all", CircuitConfig{MaxRequests: 1}},
+		{"for each endpoint", CircuitConfig{MaxEndpointRequests: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			up, arrived, answer := slowly(t, "a")
+			unwell, said, asked := fickle(t)
+			said.Store(unavailable)
+			spareURL, _, spared := fickle(t)
+			spare := c.pool(t, Config{Endpoints: []string{spareURL}})
+			p := c.pool(t, Config{Endpoints: []string{unwell, up}, Passive: &PassiveConfig{Failures: 1}, Circuit: &tt.cfg})
+			f := newRigOf(t, "http1", p, Options{Failover: spare})
+			f.do(t, "GET", "/", nil)
+			first := f.slow(t, arrived)
+			for range 3 {
+				if res, _ := f.do(t, "GET", "/", nil); !overloaded(res) {
+					t.Errorf("no room: got %d %s", res.StatusCode, res.Header.Get("X-Reason"))
+				}
+			}
+			if asked.Load() != 1 || spared.Load() != 0 {
+				t.Errorf("the unwell endpoint got %d requests and the other upstream %d, want 1 and 0", asked.Load(), spared.Load())
+			}
+			close(answer)
+			if s := <-first; s != 200 {
+				t.Errorf("got %d", s)
+			}
+		})
+	}
+}
+
 func TestTheQueue(t *testing.T) {
 	t.Parallel()
 	never := func() bool { return false }

@@ -156,6 +156,7 @@ type rotation struct {
 	start int
 	i     int
 	then  *Pool // the failover pool; nil if there is none, or it has its turn
+	full  bool  // one of those that are fit has no room: that is no reason to ask those that are not, or the failover pool
 
 	trial *endpoint // of home
 	tried bool
@@ -175,6 +176,8 @@ func (r *rotation) next() (*endpoint, *Pool) {
 		switch {
 		case i < n:
 			ep = r.plan.fit[(r.start+i)%n].endpoint
+		case r.full:
+			return nil, nil
 		case r.spare(): // rather than what is known to be unwell
 			continue
 		case i-n < len(r.plan.rest):

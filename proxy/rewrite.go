@@ -50,11 +50,39 @@ func (c RewriteConfig) Validate(report func(field, msg string)) {
 		if part.Replacement == nil {
 			continue
 		}
-		if _, field, err := part.compile(); err != nil {
+		r, field, err := part.compile()
+		if err != nil {
 			report(part.field+"."+field, err.Error())
+		} else if msg := unfit(part.field, r.pieces); msg != "" {
+			report(part.field+".replace", msg)
 		}
 	}
 }
+
+// unfit says what of the text can be in no result, so that each request would be answered 500.
+func unfit(field string, pieces []string) string {
+	for _, text := range pieces {
+		back := strings.IndexByte(text, '\\') + 1
+		switch {
+		case back > 0 && back < len(text) && '0' <= text[back] && text[back] <= '9':
+			return `want $1 for the first group, not \1`
+		case field == "host":
+			if strings.Trim(text, hostBytes) != "" {
+				return "want of a host and its port no more than letters, digits and .-_:[]"
+			}
+		case strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c == 0x7f }):
+			return "want no blanks and control characters: a blank is %20"
+		case strings.Contains(text, "#"):
+			return "want no #: only browsers have what stands behind it"
+		case field == "path" && strings.Contains(text, "?"):
+			return "want no query, which stays as it is: url instead of path makes both"
+		}
+	}
+	return ""
+}
+
+// hostBytes are what splitHost takes.
+const hostBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
 
 // A replacer is a compiled Replacement: the text in pieces, before each of which but the first stands a group.
 type replacer struct {

@@ -128,7 +128,15 @@ func TestRewriteConfigValidate(t *testing.T) {
 		{RewriteConfig{Host: &Replacement{"(a)", "$2"}}, "host.replace: of the 1 groups"},
 		{RewriteConfig{Host: &Replacement{"(a)", "$"}}, "host.replace: $$ for a dollar"},
 		{RewriteConfig{Host: &Replacement{"(a)", "${1}"}}, "host.replace: $1 for the first"},
-		{RewriteConfig{Host: &Replacement{"(a)(b)", "$1$2$0$$"}}, ""},
+		{RewriteConfig{Path: &Replacement{"(a)(b)", "$1$2$0$$"}}, ""},
+		{RewriteConfig{Path: &Replacement{"a", "/b?c=1"}}, "path.replace: url instead of path"},
+		{RewriteConfig{Path: &Replacement{"a", "/b c"}}, "path.replace: a blank is %20"},
+		{RewriteConfig{URL: &Replacement{"(a)", "/b#$1"}}, "url.replace: no #"},
+		{RewriteConfig{URL: &Replacement{"(a)", `/b/\1`}}, "url.replace: want $1"},
+		{RewriteConfig{URL: &Replacement{"(a)", "/é%20%2F;\\?b=$1&c?"}}, ""},
+		{RewriteConfig{Host: &Replacement{"a", "https://b.test"}}, "host.replace: letters, digits"},
+		{RewriteConfig{Host: &Replacement{"a", "b.test/"}}, "host.replace: letters, digits"},
+		{RewriteConfig{Host: &Replacement{"(a)", "[::1]:80$1_B-"}}, ""},
 	} {
 		var got []string
 		tt.config.Validate(func(field, msg string) { got = append(got, field+": "+msg) })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gatehouse/authn"
 	"gatehouse/proxy"
 )
 
@@ -113,6 +114,10 @@ func (c *Config) checkOwnPaths(d *decoder) {
 		cmp.Or(c.Login.SignIn, "/oauth2/sign_in"):       "login.sign_in",
 		cmp.Or(c.Login.SignOut, "/oauth2/sign_out"):     "login.sign_out",
 		"/oauth2/signed_out":                            "the page after signing out",
+		authn.SessionPath:                               "what applications ask about the session",
+		authn.SessionScript:                             "the script that asks about the session",
+		"/oauth2/signed_in":                             "the page after signing in",
+		"/.gatehouse/keys/*":                            "the keys of the assertion",
 		"/oauth2/backchannel_logout":                    "where a provider tells of sign-outs",
 		"/oauth2/frontchannel_logout":                   "where a provider tells of sign-outs in a frame",
 	}

@@ -174,8 +174,11 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		if why := unreachable(c, m); why != "" {
 			say(path, "can never be reached: %s", why)
 		}
-		if looksLikeExpression(m.Path) {
+		switch {
+		case looksLikeExpression(m.Path):
 			say(path, "matches the path %q literally: a regular expression begins with ~", m.Path)
+		case !strings.HasPrefix(m.Path, "~") && (strings.Contains(m.Path, "/{") || strings.Contains(m.Path, "/:")):
+			say(path, "matches the path %q literally: * stands for any characters", m.Path)
 		}
 		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional || len(m.Source) > 0 {
 			continue

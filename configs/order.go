@@ -3,8 +3,10 @@ package configs
 import (
 	"cmp"
 	"fmt"
+	"net/http"
 	"slices"
 
+	"gatehouse/headers"
 	"gatehouse/proxy"
 )
 
@@ -48,6 +50,7 @@ func (c *Config) checkOrder(d *decoder) {
 		}
 		taken[r.Priority] = i
 	}
+	c.checkStripped(d)
 	all := c.candidates()
 	for n, b := range all {
 		for _, a := range all[:n] {
@@ -57,6 +60,30 @@ func (c *Config) checkOrder(d *decoder) {
 			if why := b.Clash(a.Matcher); why != "" {
 				d.fault(d.matchPath(b.route, b.match), fmt.Sprintf("can match the same requests as routes[%d] on line %d: %s; priority on one of them would say which comes first",
 					a.route, d.lineOf(a.route), why))
+			}
+		}
+	}
+}
+
+// checkStripped reports conditions on headers that clients may not send: they are gone before a route is looked for.
+func (c *Config) checkStripped(d *decoder) {
+	var routes []headers.RouteAssertionConfig
+	for _, r := range c.Routes {
+		if r.Assertion != nil {
+			routes = append(routes, *r.Assertion)
+		}
+	}
+	strip, err := headers.NewStripper(c.Assertion, routes...)
+	if err != nil {
+		return // reported with the assertion
+	}
+	for i, r := range c.Routes {
+		for j, m := range r.Match {
+			for name := range m.Headers {
+				h := http.Header{name: {""}}
+				if strip(h); len(h) == 0 {
+					d.fault(d.matchPath(i, j)+".headers."+name, "no route can see this header: it is taken out of requests, because only a gateway may send it")
+				}
 			}
 		}
 	}

@@ -181,18 +181,21 @@ func (x *exchange) admitHost(r *http.Request, target requestTarget) error {
 	return nil
 }
 
-// admitConnection asks whether the connection is good enough for the host, or without one for that which it was opened for.
+// admitConnection asks whether the connection is good enough for the host.
 func (x *exchange) admitConnection(r *http.Request) (err error) {
 	if x.gen.opts.Connection == nil {
 		return nil
 	}
-	host := x.event.Host
-	if host == "" && r.TLS != nil {
-		host = strings.ToLower(r.TLS.ServerName)
+	if x.event.Certificate, err = x.gen.opts.Connection(r.TLS, x.event.Host); err != nil {
+		return connectionError{err}
 	}
-	x.event.Certificate, err = x.gen.opts.Connection(r.TLS, host)
-	return err
+	return nil
 }
+
+// A connectionError is why Options.Connection does not let a connection carry a request.
+type connectionError struct{ error }
+
+func (e connectionError) Unwrap() error { return e.error }
 
 // admitFields puts the headers in order: malformed ones refused, the client's claims about itself resolved or deleted, the
 // gateway's cookies taken out, identifiers set.

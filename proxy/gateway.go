@@ -20,9 +20,10 @@ type Options struct {
 	// StripHeaders deletes request headers that only the gateway may set. It runs on every admitted request before its route
 	// is known, and on trailers.
 	StripHeaders func(http.Header)
-	// Connection decides whether a connection may carry a request for a host, lower case and without port; "" is none. It is asked
-	// about every admitted request before its route is known, and returns what is known of the client's certificate, or nil.
-	// conn is nil without TLS. Default: every connection may, as long as the host is the one that it was opened for.
+	// Connection decides whether a connection may carry a request for a host, lower case and without port; "" where the request
+	// names none. It is asked about every admitted request before its route is known, and returns what is known of the client's
+	// certificate, or nil. conn is nil without TLS. Default: every connection may, as long as the host is the one that it was
+	// opened for.
 	Connection func(conn *tls.ConnectionState, host string) (*CertificateRecord, error)
 	// OwnCookie reports the cookies that belong to the gateway. Admission takes them out; see OwnCookies.
 	OwnCookie func(name string) bool
@@ -214,6 +215,9 @@ func (g *Generation) serve(w http.ResponseWriter, r *http.Request) {
 func reasonOf(err error) string {
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return refusal.reason
+	}
+	if errors.As(err, new(connectionError)) {
+		return "connection"
 	}
 	return "violation"
 }

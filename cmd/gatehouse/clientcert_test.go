@@ -243,11 +243,15 @@ func TestClientCertificates(t *testing.T) {
 	refused, subjects := map[string]int{}, map[string]int{}
 	for line := range strings.Lines(d.events.String()) {
 		var event struct {
-			Msg, Client, Reason string
-			Certificate         struct{ Subject, Issuer, Serial string }
+			Msg, Client, Reason, Denied string
+			Certificate                 struct{ Subject, Issuer, Serial string }
+			Guards                      struct{ Admission string }
 		}
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			t.Fatal(err)
+		}
+		if got := event.Guards.Admission; got == "violation" || got != "connection" && strings.HasPrefix(event.Denied, "client certificate: the connection") {
+			t.Errorf("a connection without a certificate is %q for admission: %s", got, event.Denied)
 		}
 		if c := event.Certificate; c.Subject != "" {
 			subjects[c.Subject+" "+c.Issuer+" "+c.Serial]++

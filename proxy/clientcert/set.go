@@ -51,9 +51,12 @@ func (s *Set) Configure(host string, base *tls.Config) *tls.Config {
 }
 
 // Check decides whether a connection may carry requests for a host, which need not be the one that it was opened for, nor s what
-// it was opened with. It returns nil for hosts whose clients are not asked, and for those who need not answer. The error is a
+// it was opened with; "" is the one that it was opened for. It returns nil for hosts whose clients are not asked, and for those who need not answer. The error is a
 // *Refusal or a *Misdirected.
 func (s *Set) Check(conn *tls.ConnectionState, host string, now time.Time) (*Certificate, error) {
+	if host == "" && conn != nil {
+		host = conn.ServerName
+	}
 	p := s.find(host)
 	switch {
 	case p == nil:

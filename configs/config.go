@@ -170,7 +170,8 @@ type Route struct {
 	// Required.
 	Require Require `yaml:"require"`
 	// ClientCertificate is whom the route lets in of those with a verified certificate: DNS names, URIs or e-mail addresses of
-	// which its subjectAltName must have one, or its subject as events show it. One or a list. Default all.
+	// which its subjectAltName must have one, or its subject as events show it. Such as could be taken for one of another kind do not
+	// count. One or a list. Default all.
 	ClientCertificate Names `yaml:"client_certificate"`
 	// Cache keeps answers for those who ask for the same: {} for as long as the answers say, or a mapping. Default: nothing is
 	// kept.

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -48,13 +47,7 @@ func verified(leaf *x509.Certificate) *Certificate {
 	c := &Certificate{
 		Verified: true, Subject: distinguished(leaf.RawSubject), Issuer: distinguished(leaf.RawIssuer), Serial: serial(leaf),
 	}
-	c.Names = slices.Concat(leaf.DNSNames, leaf.EmailAddresses)
-	for _, uri := range leaf.URIs {
-		c.Names = append(c.Names, uri.String())
-	}
-	if c.Subject != "" {
-		c.Names = append(c.Names, c.Subject)
-	}
+	c.Names = names(leaf, c.Subject)
 	c.fields = map[string][]string{
 		headerSerial:  {c.Serial},
 		headerIssuer:  {c.Issuer},
@@ -64,6 +57,30 @@ func verified(leaf *x509.Certificate) *Certificate {
 		headerLeaf: {escapedPEM(leaf)},
 	}
 	return c
+}
+
+// names are what a certificate is for. One that could be taken for a name of another kind is left out: an authority that lets its
+// clients choose an address for their mail has not let them choose a subject.
+func names(leaf *x509.Certificate, subject string) (names []string) {
+	for _, name := range leaf.DNSNames {
+		if !strings.ContainsAny(name, "@:=/") {
+			names = append(names, name)
+		}
+	}
+	for _, name := range leaf.EmailAddresses {
+		if strings.Contains(name, "@") && !strings.ContainsAny(name, ":=") {
+			names = append(names, name)
+		}
+	}
+	for _, uri := range leaf.URIs {
+		if uri.IsAbs() {
+			names = append(names, uri.String())
+		}
+	}
+	if subject != "" {
+		names = append(names, subject)
+	}
+	return names
 }
 
 // passed describes a chain that was not verified.
@@ -79,8 +96,8 @@ func serial(leaf *x509.Certificate) string {
 	return strings.ToUpper(hex.EncodeToString(b))
 }
 
-// distinguished writes a name as RFC 4514 has it, in the order in which the certificate does. Bytes that a header cannot hold, or
-// that readers could take for more than text, are escaped (section 2.4).
+// distinguished writes a name as RFC 4514 has it, which is from its end to its beginning. Bytes that a header cannot hold, a blank at
+// its end among them, or that readers could take for more than text, are escaped (section 2.4).
 func distinguished(raw []byte) string {
 	var name pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(raw, &name); err != nil || len(rest) > 0 {
@@ -95,7 +112,10 @@ func distinguished(raw []byte) string {
 			b.WriteByte(c)
 		}
 	}
-	return strings.TrimSpace(b.String())
+	if text, blank := strings.CutSuffix(b.String(), `\ `); blank {
+		return text + `\20`
+	}
+	return b.String()
 }
 
 // escapedPEM is certificates as ALB writes them: PEM, with all bytes percent-encoded but unreserved ones (RFC 3986) and "+", "=" and "/".

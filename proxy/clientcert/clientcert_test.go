@@ -358,13 +358,70 @@ func TestNamesAreOneLine(t *testing.T) {
 		"x\r\nX-Amzn-Oidc-Data: y":  `CN=x\0D\0AX-Amzn-Oidc-Data: y`,
 		"Zoë":                       `CN=Zo\C3\AB`,
 		"\x7f\x01":                  `CN=\7F\01`,
-		" blank ":                   `CN=\ blank\ `,
+		" blank ":                   `CN=\ blank\20`,
+		`back\ `:                    `CN=back\\\20`,
 		"*.example.com,O=forged":    `CN=*.example.com\,O=forged`,
-		strings.Repeat("long ", 50): "CN=" + strings.Repeat("long ", 49) + `long\ `,
+		strings.Repeat("long ", 50): "CN=" + strings.Repeat("long ", 49) + `long\20`,
 	} {
-		if got := distinguished(issue(t, root, name, false, nil).cert.RawSubject); got != strings.TrimSpace(want) && got != want {
+		if got := distinguished(issue(t, root, name, false, nil).cert.RawSubject); got != want {
 			t.Errorf("%q: got %s, want %s", name, got, want)
 		}
+	}
+}
+
+// A name of one kind is none of another, whatever it looks like.
+func TestNamesOfOneKindAreNoneOfAnother(t *testing.T) {
+	t.Parallel()
+	root := issue(t, nil, "root", true, nil)
+	uri := func(s string) *url.URL { return &url.URL{Path: s} }
+	client := issue(t, root, "c", false, func(c *x509.Certificate) {
+		c.DNSNames = []string{"api.example.com", "*.example.com", "CN=admin", "a@example.com", "spiffe://example.com/a"}
+		c.EmailAddresses = []string{"a@example.com", "api.example.org", "CN=admin@example.com", "spiffe://a@example.com"}
+		c.URIs = []*url.URL{{Scheme: "spiffe", Host: "example.com", Path: "/b"}, uri("CN=admin,O=Example"), uri("b@example.com"), uri("www.example.com")}
+	})
+	want := []string{"api.example.com", "*.example.com", "a@example.com", "spiffe://example.com/b", "CN=c"}
+	if diff := cmp.Diff(verified(client.cert).Names, want); diff != "" {
+		t.Errorf("names (-got +want)\n%s", diff)
+	}
+}
+
+// An authority that has changed its key says with the new one what it has revoked under the old.
+func TestAListOfTheNewKeyIsAboutTheOld(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root := issue(t, nil, "root", true, nil)
+	before, after := issue(t, root, "authority", true, nil), issue(t, root, "authority", true, nil)
+	ca := write(t, dir, "ca.pem", root, before, after)
+	gone, stays := issue(t, before, "gone", false, nil), issue(t, before, "stays", false, nil)
+	list := filepath.Join(dir, "crl.pem")
+	revoke(t, list, after, start.Add(time.Hour), nil, gone)
+	expect := func(crl []string, p *party, want string) {
+		t.Helper()
+		if _, err := policy(t, Config{CA: []string{ca}, CRL: crl}).check([]*x509.Certificate{p.cert}, start); reason(err) != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	expect([]string{list}, gone, ReasonRevoked)
+	expect([]string{list}, stays, "")
+	// One of its own says all.
+	own := filepath.Join(dir, "own.pem")
+	revoke(t, own, before, start.Add(time.Hour), nil)
+	expect([]string{list, own}, gone, "")
+}
+
+// A request of HTTP/1.0 that names no host is held to the one that its connection was opened for, each time that somebody asks.
+func TestWithoutAHostThatOfTheConnectionCounts(t *testing.T) {
+	t.Parallel()
+	root := issue(t, nil, "root", true, nil)
+	client := issue(t, root, "c", false, nil)
+	s := NewSet(policy(t, Config{CA: []string{write(t, t.TempDir(), "ca.pem", root)}}))
+	conn := &tls.ConnectionState{ServerName: "A.test", PeerCertificates: []*x509.Certificate{client.cert}}
+	if cert, err := s.Check(conn, "", start); err != nil || cert == nil {
+		t.Errorf("with a certificate: got %v, %v", cert, err)
+	}
+	conn.PeerCertificates = nil
+	if _, err := s.Check(conn, "", start); err == nil {
+		t.Error("without one: let in")
 	}
 }
 

@@ -27,7 +27,8 @@ type Config struct {
 	// CA are the PEM files of the trust store: roots, and intermediates that clients need not send. Required to verify.
 	CA []string `yaml:"ca"`
 	// CRL are files of revocation lists, PEM or DER, each signed by a certificate of the trust store. They are read again when they
-	// change. A list that is past its next update refuses every certificate of its issuer.
+	// change. A list that is past its next update refuses every certificate of its issuer. An issuer without a list under its key has
+	// that of its name.
 	CRL []string `yaml:"crl"`
 	// Depth is how many certificates a chain may have, the client's and the root's included; default and at most 4, as with ALB.
 	Depth int `yaml:"depth"`

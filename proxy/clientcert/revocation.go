@@ -43,7 +43,7 @@ type lists struct {
 	stamps  []os.FileInfo // of when they were last tried
 	checked time.Time
 	changes int
-	by      map[issuer]*revoked
+	by      byIssuer
 }
 
 func newLists(files []string, store []*x509.Certificate, onError func(error)) (*lists, error) {
@@ -88,7 +88,7 @@ func (l *lists) changedLocked() (changed bool) {
 }
 
 func (l *lists) readLocked() error {
-	by := map[issuer]*revoked{}
+	by := byIssuer{}
 	var errs []error
 	for _, name := range l.files {
 		if err := l.read(name, by); err != nil {
@@ -103,7 +103,7 @@ func (l *lists) readLocked() error {
 	return nil
 }
 
-func (l *lists) read(name string, by map[issuer]*revoked) error {
+func (l *lists) read(name string, by byIssuer) error {
 	f, err := os.Open(name)
 	if err != nil {
 		return err
@@ -141,7 +141,7 @@ func (l *lists) read(name string, by map[issuer]*revoked) error {
 
 // add takes what a list says for what its issuer says. A list that is only the changes to another, or about certificates of
 // others, would be read wrongly, and is refused.
-func (l *lists) add(der []byte, by map[issuer]*revoked) error {
+func (l *lists) add(der []byte, by byIssuer) error {
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return err
@@ -164,23 +164,47 @@ func (l *lists) add(der []byte, by map[issuer]*revoked) error {
 	case list.NextUpdate.IsZero():
 		return errors.New("says nothing of its next update")
 	}
-	all := by[issuerOf(from)]
-	if all == nil {
-		all = &revoked{serials: map[string]struct{}{}, until: list.NextUpdate}
-		by[issuerOf(from)] = all
-	}
-	if list.NextUpdate.Before(all.until) {
-		all.until = list.NextUpdate
-	}
 	for _, entry := range list.RevokedCertificateEntries {
 		for _, ext := range entry.Extensions {
 			if ext.Critical {
 				return fmt.Errorf("critical extension %s of an entry is not understood", ext.Id)
 			}
 		}
+	}
+	by.add(issuerOf(from), list)
+	return nil
+}
+
+// byIssuer is what the lists say.
+type byIssuer map[issuer]*revoked
+
+// add takes a list for one of an issuer's.
+func (by byIssuer) add(from issuer, list *x509.RevocationList) {
+	all := by[from]
+	if all == nil {
+		all = &revoked{serials: map[string]struct{}{}, until: list.NextUpdate}
+		by[from] = all
+	}
+	if list.NextUpdate.Before(all.until) {
+		all.until = list.NextUpdate
+	}
+	for _, entry := range list.RevokedCertificateEntries {
 		all.serials[string(entry.SerialNumber.Bytes())] = struct{}{}
 	}
-	return nil
+}
+
+// of returns what is said of an issuer's certificates: by its own lists, or else by those of its name, which an authority signs with
+// its next key.
+func (by byIssuer) of(cert *x509.Certificate) (said []*revoked) {
+	if own := by[issuerOf(cert)]; own != nil {
+		return []*revoked{own}
+	}
+	for from, list := range by {
+		if from.name == string(cert.RawSubject) {
+			said = append(said, list)
+		}
+	}
+	return said
 }
 
 // check refuses a chain, the client's certificate first, with one that its issuer has revoked. It returns until when that is
@@ -189,18 +213,16 @@ func (l *lists) check(chain []*x509.Certificate, now time.Time) (until time.Time
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, cert := range chain[:len(chain)-1] {
-		list := l.by[issuerOf(chain[i+1])]
-		if list == nil {
-			continue
-		}
-		if !now.Before(list.until) {
-			return until, &Refusal{ReasonList, fmt.Errorf("the revocation list of %s is out of date", distinguished(cert.RawIssuer))}
-		}
-		if _, ok := list.serials[string(cert.SerialNumber.Bytes())]; ok {
-			return until, &Refusal{ReasonRevoked, fmt.Errorf("certificate %s of %s is revoked", serial(cert), distinguished(cert.RawIssuer))}
-		}
-		if until.IsZero() || list.until.Before(until) {
-			until = list.until
+		for _, list := range l.by.of(chain[i+1]) {
+			if !now.Before(list.until) {
+				return until, &Refusal{ReasonList, fmt.Errorf("the revocation list of %s is out of date", distinguished(cert.RawIssuer))}
+			}
+			if _, ok := list.serials[string(cert.SerialNumber.Bytes())]; ok {
+				return until, &Refusal{ReasonRevoked, fmt.Errorf("certificate %s of %s is revoked", serial(cert), distinguished(cert.RawIssuer))}
+			}
+			if until.IsZero() || list.until.Before(until) {
+				until = list.until
+			}
 		}
 	}
 	return until, nil

@@ -85,7 +85,7 @@ func newH2Conns(ep *endpoint, p *Pool) *h2Conns {
 }
 
 // acquire returns a connection with a stream reserved on it: one RoundTrip or Release must follow. It waits for at most
-// timeout where the endpoint has no room and may not be given another connection.
+// timeout where the endpoint has no room and may not be given another connection. One that dials does not leave with its client.
 func (h *h2Conns) acquire(ctx context.Context, timeout time.Duration) (cc *h2Conn, reused bool, err *Error) {
 	if cc := h.reserve(); cc != nil {
 		return cc, true, nil
@@ -99,7 +99,7 @@ func (h *h2Conns) acquire(ctx context.Context, timeout time.Duration) (cc *h2Con
 		}
 		d, mine := h.turn()
 		if mine {
-			cc, err := h.dial(ctx, timeout)
+			cc, err := h.dial(context.WithoutCancel(ctx), timeout) // others wait for it too
 			h.dialEnded(d, err)
 			return cc, false, err
 		}
@@ -109,7 +109,7 @@ func (h *h2Conns) acquire(ctx context.Context, timeout time.Duration) (cc *h2Con
 		}
 		select {
 		case <-done:
-			if d.err != nil && d.err.Reason != ReasonClientGone { // who dialled may have left, which is not our end
+			if d.err != nil {
 				failed := *d.err
 				return nil, false, &failed
 			}

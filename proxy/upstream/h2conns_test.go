@@ -1,6 +1,11 @@
 package upstream
 
 import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -8,6 +13,57 @@ import (
 
 	"golang.org/x/net/http2"
 )
+
+// Everybody waits for one dial: a client that leaves, or many that come and leave, must not end it for the others.
+func TestAClientThatLeavesDoesNotEndTheDial(t *testing.T) {
+	t.Parallel()
+	dialled, let := make(chan struct{}, 10), make(chan struct{})
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	up.EnableHTTP2 = true
+	up.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		dialled <- struct{}{}
+		<-let
+		return nil, nil
+	}}
+	up.StartTLS()
+	t.Cleanup(up.Close)
+	entered := make(chan context.Context, 10)
+	f := newRig(t, "http1", Config{
+		Endpoints: []string{up.URL}, Protocol: HTTP2, TLS: TLS{InsecureSkipVerify: true}, ConnectTimeout: "1m",
+	}, Options{Out: func(in *http.Request, _ http.Header) error {
+		entered <- in.Context()
+		return nil
+	}})
+	ctx, leave := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, "GET", f.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		if res, err := f.client.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-dialled
+	leave()
+	<-left
+	<-(<-entered).Done()
+	close(let)
+	if res, _ := f.do(t, "GET", "/", nil); res.StatusCode != 200 {
+		t.Errorf("got %d, want 200", res.StatusCode)
+	}
+	for range 2 { // in either order
+		var e *Error
+		if r := <-f.results; r.Err != nil && (!errors.As(r.Err, &e) || e.Reason != ReasonClientGone) {
+			t.Errorf("got %v", r.Err)
+		}
+	}
+	if n := len(dialled); n != 0 {
+		t.Errorf("dialled %d times more, want once in all", n)
+	}
+}
 
 func TestStreamsAndConnections(t *testing.T) {
 	t.Parallel()

@@ -319,10 +319,10 @@ func (x *exchange) roundTrip() error {
 		x.died, x.unseen = false, false // of this attempt
 		if err := x.connect(ep, reuse); err != nil {
 			x.p.leave(ep)
-			if err.Reason == ReasonClientGone {
+			x.p.broke(ep, err)
+			if x.ctx.Err() != nil {
 				return x.gone()
 			}
-			x.p.broke(ep, err)
 			if ep = x.another(); ep == nil {
 				return err // nothing was sent
 			}

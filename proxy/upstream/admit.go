@@ -56,9 +56,7 @@ func (x *exchange) moveTo(p *Pool) {
 // queue waits for room.
 func (x *exchange) queue(k *circuit) (ep *endpoint) {
 	k.await(x.ctx, x.p.connectTimeout, func() bool {
-		if t := x.turn.trial; t != nil {
-			t.trial.Store(false)
-		}
+		x.turn.endTrial()
 		x.turn = x.h.p.rotation(x.p.now(), x.h.opts.Failover, x)
 		ep, _ = x.take()
 		return ep != nil

@@ -21,7 +21,7 @@ type endpoint struct {
 	suspect     atomic.Bool  // requests have failed, or it is left out because of that
 	failures    atomic.Int32 // requests that failed in a row
 	avoidUntil  atomic.Int64 // left out until then, in Unix nanoseconds, and until a request does well after; 0 if it is not
-	trial       atomic.Bool  // such a request is under way
+	trial       atomic.Int64 // such a request is under way, and others wait for it until then, in Unix nanoseconds; 0 for none
 	newSince    atomic.Int64 // when it came, or was well again, in Unix nanoseconds; 0 if it was there from the start
 	outstanding atomic.Int64 // requests that have a connection
 

@@ -290,9 +290,7 @@ func (x *exchange) serve() error {
 		return x.gone()
 	}
 	err := x.roundTrip()
-	if ep := x.turn.trial; ep != nil {
-		ep.trial.Store(false)
-	}
+	x.turn.endTrial()
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -172,11 +174,61 @@ func TestOneRequestAtATimeTriesAnEndpointOut(t *testing.T) {
 			t.Error("while that is under way: want b")
 		}
 	}
-	a.trial.Store(false) // it ended, and said nothing
+	first.endTrial() // it said nothing
 	third := p.rotation(now, nil, nil)
 	if ep, _ := third.next(); ep != a {
 		t.Errorf("after that: got %s, want a", ep.name)
 	}
+	// The body of the third one never ends.
+	now = now.Add(p.connectTimeout + p.responseTimeout)
+	fourth := p.rotation(now, nil, nil)
+	if ep, _ := fourth.next(); ep != a {
+		t.Errorf("after as long as a request may take: got %s, want a", ep.name)
+	}
+	third.endTrial()
+	fifth := p.rotation(now, nil, nil)
+	if ep, _ := fifth.next(); ep == a {
+		t.Error("while the fourth is under way: want b")
+	}
+}
+
+// A client that sends its body slowly holds the place of the one request that tries an endpoint out for no longer than that.
+func TestASlowClientKeepsNoEndpointOut(t *testing.T) {
+	t.Parallel()
+	both(t, func(t *testing.T, proto string) {
+		c := newClock()
+		url, said, _ := fickle(t)
+		said.Store(unavailable)
+		other, _, _ := fickle(t)
+		p := c.pool(t, Config{Endpoints: []string{url, other}, Passive: &PassiveConfig{Failures: 1}})
+		entered := make(chan struct{}, 10)
+		f := newRigOf(t, proto, p, Options{Out: func(in *http.Request, _ http.Header) error {
+			entered <- struct{}{}
+			return nil
+		}})
+		f.do(t, "GET", "/", nil)
+		<-entered
+		said.Store(okAnswer)
+		c.pass(defaultEject)
+		body, rest := io.Pipe()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			f.do(t, "POST", "/", body)
+		}()
+		io.WriteString(rest, "x")
+		<-entered
+		for p.plan.Load().all[0].trial.Load() == 0 {
+			runtime.Gosched()
+		}
+		c.pass(p.connectTimeout + p.responseTimeout)
+		f.do(t, "GET", "/", nil)
+		if got := p.Ailing(); len(got) > 0 {
+			t.Errorf("not well yet: %v", got)
+		}
+		rest.Close()
+		<-over
+	})
 }
 
 // A request that was under way when its endpoint was left out does not bring it back.

@@ -158,9 +158,17 @@ type rotation struct {
 	then  *Pool // the failover pool; nil if there is none, or it has its turn
 	full  bool  // one of those that are fit has no room: that is no reason to ask those that are not, or the failover pool
 
-	trial *endpoint // of home
-	tried bool
-	home  *Pool
+	trial    *endpoint // of home
+	patience int64     // until when others wait for what becomes of it
+	tried    bool
+	home     *Pool
+}
+
+// endTrial lets another request try the endpoint out, if this one has. It may be called again.
+func (r *rotation) endTrial() {
+	if r.trial != nil {
+		r.trial.trial.CompareAndSwap(r.patience, 0)
+	}
 }
 
 // next returns an endpoint and its pool, and nil when every one has been tried.

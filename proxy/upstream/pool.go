@@ -166,7 +166,7 @@ func (p *Pool) rotation(now time.Time, failover *Pool, x *exchange) rotation {
 	r := rotation{x: x, p: p, home: p, plan: p.current(now), then: failover}
 	away := failover != nil && r.plan.open && !failover.current(now).open
 	if len(r.plan.trials) > 0 && (away || !r.plan.open) {
-		r.trial = r.plan.pickTrial(now, x != nil && x.bound != 0)
+		r.trial, r.patience = r.plan.pickTrial(now, p.connectTimeout+p.responseTimeout, x != nil && x.bound != 0)
 	}
 	if away {
 		r.failover()
@@ -176,18 +176,20 @@ func (p *Pool) rotation(now time.Time, failover *Pool, x *exchange) rotation {
 	return r
 }
 
-// pickTrial is an endpoint that no request is trying out yet; nil if there is none. A client that is bound elsewhere is not taken
+// pickTrial is an endpoint that no request is trying out yet; nil if there is none. Other requests wait for what becomes of it until
+// a time, and no longer: a client may take as long as it likes to send its body. A client that is bound elsewhere is not taken
 // for that before none else has come for maxEject: it would lose what the application knows of it.
-func (pl *plan) pickTrial(now time.Time, bound bool) *endpoint {
+func (pl *plan) pickTrial(now time.Time, patience time.Duration, bound bool) (ep *endpoint, until int64) {
 	for _, m := range pl.trials {
 		if bound && now.UnixNano()-m.avoidUntil.Load() < int64(maxEject) {
 			continue
 		}
-		if m.trial.CompareAndSwap(false, true) {
-			return m.endpoint
+		before := m.trial.Load()
+		if until := now.Add(patience).UnixNano(); before <= now.UnixNano() && m.trial.CompareAndSwap(before, until) {
+			return m.endpoint, until
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // choose counts a request and returns its place in the plan's fit. One that has its place by who asks takes nobody's turn.

@@ -42,6 +42,8 @@ type observer struct {
 	// wafLog has the records in AWS's form; it writes none unless the file says so.
 	wafLog awslog.Log
 	stdout io.Writer // of the whole process, one record at a time
+	// misproxied is when it was last said that a connection began wrongly, in seconds of Unix time.
+	misproxied atomic.Int64
 }
 
 // metrics are labelled by what the operator wrote (route, limit, upstream) and by small fixed sets, never
@@ -568,7 +570,8 @@ func (o *observer) certificateObtained(host string, renewed bool) {
 }
 
 // connection records a connection that ended before it made a request. Scanners do so all day: it is
-// counted, not logged.
+// counted, not logged, unless it is likely to be a load balancer's, whose clients would all be turned away without a word: those are
+// told of once a minute.
 func (o *observer) connection(peer net.Addr, err error) {
 	kind := "error"
 	switch {
@@ -583,6 +586,10 @@ func (o *observer) connection(peer net.Addr, err error) {
 		kind = "violation"
 	case errors.As(err, new(*wire.ProxyProtocolError)):
 		kind = "proxy_protocol"
+		now := time.Now().Unix()
+		if last := o.misproxied.Load(); now-last >= 60 && o.misproxied.CompareAndSwap(last, now) {
+			o.log.Warn("connection closed", "peer", host(peer), "error", err.Error())
+		}
 	}
 	o.metrics.connections.WithLabelValues(kind).Inc()
 }

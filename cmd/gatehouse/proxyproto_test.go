@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -121,18 +122,34 @@ state_dir: ` + t.TempDir() + "\n"
 	if err != nil || resp.StatusCode != http.StatusMovedPermanently {
 		t.Errorf("port 80: got %v, %v", resp, err)
 	}
+	// Balancers that send no header are told of, once for all.
+	for range 3 {
+		c, err := net.Dial("tcp", p.at.HTTPS.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\n\r\n")
+		_, _ = io.Copy(io.Discard, c)
+		c.Close()
+	}
 	if err := p.stop(); err != nil { // every event has been written then
 		t.Fatal(err)
 	}
-	var clients []string
+	var clients, refused []string
 	for line := range strings.Lines(events.String()) {
-		var event struct{ Msg, Client, Peer string }
+		var event struct{ Msg, Client, Peer, Error string }
 		if err := json.Unmarshal([]byte(line), &event); err != nil {
 			t.Fatal(err)
+		}
+		if event.Msg == "connection closed" {
+			refused = append(refused, event.Peer+" "+event.Error)
 		}
 		if event.Msg == "request" {
 			clients = append(clients, strings.TrimSpace(event.Client+" "+event.Peer))
 		}
+	}
+	if want := []string{"127.0.0.1 proxy protocol: the connection does not begin with a header"}; !slices.Equal(refused, want) {
+		t.Errorf("told of %q, want %q", refused, want)
 	}
 	want := []string{"203.0.113.7", "203.0.113.7", "203.0.113.8", "203.0.113.7", "192.0.2.1 198.51.100.1", "203.0.113.66"}
 	if diff := cmp.Diff(clients, want); diff != "" {

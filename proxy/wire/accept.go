@@ -135,7 +135,7 @@ func (s *Server) failHandshake(l *link, err error) {
 	}
 	peer := l.RemoteAddr()
 	_ = l.Close()
-	if s.closing.Load() || l.probe && errors.Is(err, io.EOF) {
+	if s.closing.Load() || l.probe && hasLeft(err) {
 		return
 	}
 	s.failedHandshakes.Add(1)

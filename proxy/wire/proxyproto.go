@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -111,7 +112,7 @@ func (s *Server) readProxyHeader(l *link) (header proxyHeader, silent bool, err 
 		n, err := l.read(buf[w:maxProxyHeader])
 		w += n
 		if n == 0 && err != nil {
-			return proxyHeader{}, w == 0 && errors.Is(err, io.EOF), err
+			return proxyHeader{}, w == 0 && hasLeft(err), err
 		}
 		header, n, err = parseProxyHeader(buf[:w])
 		if err != nil {
@@ -123,6 +124,9 @@ func (s *Server) readProxyHeader(l *link) (header proxyHeader, silent bool, err 
 		}
 	}
 }
+
+// hasLeft reports whether an error is that a peer ended the connection, orderly or not.
+func hasLeft(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) }
 
 // proxySignature begins a header of version 2. No request begins so, nor a TLS handshake.
 const proxySignature = "\r\n\r\n\x00\r\nQUIT\n"

@@ -273,6 +273,29 @@ func TestHealthChecksAreNoErrors(t *testing.T) {
 	}
 }
 
+// Others, such as HAProxy's, end by a reset.
+func TestHealthChecksThatResetAreNoErrors(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, answer(peerOf), Options{ProxyProtocol: ProxyProtocol{From: loopback}})
+	accepted := uint64(0)
+	for _, address := range []string{f.plain, f.tls} {
+		for _, header := range []string{"", v2(0x20, 0x00)} {
+			c := connect(t, address)
+			send(t, c, header)
+			accepted++
+			await(t, func() bool { return f.Stats().Accepted == accepted })
+			if err := c.(*net.TCPConn).SetLinger(0); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			await(t, func() bool { return f.open() == 0 })
+		}
+	}
+	if errs := f.reported(); len(errs) > 0 {
+		t.Errorf("reported %v, want nothing", errs)
+	}
+}
+
 // FuzzProxyHeader holds the reader of headers to what it may say of bytes: never more than there are, the same however they are
 // cut, and nothing of a header that is not the whole of one.
 func FuzzProxyHeader(f *testing.F) {

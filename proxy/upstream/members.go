@@ -98,9 +98,11 @@ func (p *Pool) Succeed(prev *Pool) {
 	p.planLocked(p.now())
 }
 
-// sameWay reports whether connections of both pools are made alike, so that either may use those of the other.
+// sameWay reports whether connections of both pools are made alike, so that either may use those of the other. Those over
+// HTTP/2 have their bounds from when they are made.
 func (p *Pool) sameWay(q *Pool) bool {
-	return sameTLS(p.tls, q.tls)
+	return sameTLS(p.tls, q.tls) &&
+		(!p.http2 || p.maxIdle == q.maxIdle && p.idleTimeout == q.idleTimeout && p.responseTimeout == q.responseTimeout)
 }
 
 // Retire ends the checks of a pool that has no new requests any more, and takes those endpoints out that have not gone to

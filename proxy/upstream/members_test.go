@@ -261,6 +261,33 @@ func TestAReloadThatChangesHowConnectionsAreMadeMakesNewOnes(t *testing.T) {
 	}
 }
 
+// Connections in HTTP/2 have their bounds from when they are made.
+func TestAReloadChangesTheBoundsOfConnectionsOverHTTP2(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*Config){
+		"max_idle":         func(c *Config) { c.MaxIdle = 3 },
+		"idle_timeout":     func(c *Config) { c.IdleTimeout = "1m" },
+		"response_timeout": func(c *Config) { c.ResponseTimeout = "2s" },
+		"nothing of that":  func(c *Config) { c.Balance = LeastOutstanding },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := answersH2(t, func(p *h2Peer, id uint32) { p.head(id, true, ":status", "200") })
+			f := newRig(t, "http1", cfg, Options{})
+			f.do(t, "GET", "/", nil)
+			change(&cfg)
+			next := succeed(t, f, cfg)
+			next.do(t, "GET", "/", nil)
+			if r := <-next.results; r.Reused != (name == "nothing of that") || r.Err != nil {
+				t.Errorf("the connection was used again: %t (%v)", r.Reused, r.Err)
+			}
+			if got := next.pool.plan.Load().all[0].h2.limit; got != next.pool.maxIdle {
+				t.Errorf("connections at most: got %d, want %d", got, next.pool.maxIdle)
+			}
+		})
+	}
+}
+
 func TestAWebSocketOutlastsAReloadAndEndsWithItsEndpoint(t *testing.T) {
 	t.Parallel()
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -202,8 +202,11 @@ func groupsYAML(g waf.Groups) any {
 
 // yaml returns m as the file would say it: in short where that is possible.
 func (m Match) yaml() any {
-	if len(m.Methods)+len(m.Headers)+len(m.Query)+len(m.Source) == 0 && len(m.Hosts) <= 1 && !strings.Contains(m.String(), "~") {
-		return m.String()
+	if len(m.Methods)+len(m.Headers)+len(m.Query)+len(m.Source) == 0 {
+		short := m.String()
+		if same, err := parseMatch(short); err == nil && same.Path == m.Path && slices.Equal(same.Hosts, m.Hosts) && !strings.Contains(short, "~") {
+			return short
+		}
 	}
 	out := yaml.MapSlice{}
 	if len(m.Hosts) > 0 {

@@ -180,6 +180,11 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 		case !strings.HasPrefix(m.Path, "~") && (strings.Contains(m.Path, "/{") || strings.Contains(m.Path, "/:")):
 			say(path, "matches the path %q literally: * stands for any characters", m.Path)
 		}
+		for _, host := range m.Hosts {
+			if kind, ok := strings.CutPrefix(host, "*."); ok && slices.Contains(fileKinds(), kind) {
+				say(path, "%q stands for hosts: one for paths stands in a mapping, as in {path: %q}", host, host)
+			}
+		}
 		if r.Require.Who != RequireNothing && r.Require.Who != RequireOptional || len(m.Source) > 0 {
 			continue
 		}
@@ -190,6 +195,11 @@ func lintRoute(c *Config, i int, d *decoder, say func(path, format string, args 
 			}
 		}
 	}
+}
+
+// fileKinds are ends of files that are no top-level domains.
+func fileKinds() []string {
+	return []string{"css", "gif", "html", "ico", "jpeg", "jpg", "js", "json", "pdf", "php", "png", "svg", "txt", "webp", "woff2", "xml"}
 }
 
 // looksLikeExpression reports whether a path has what regular expressions have and paths have not: RFC 3986

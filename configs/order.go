@@ -101,6 +101,7 @@ func (a *candidate) before(b *candidate) bool {
 // expressions that match more than they seem to.
 func (c *Config) lintOrder(d *decoder, say func(path, format string, args ...any)) {
 	all := c.candidates()
+	methods := c.methods()
 	for _, b := range all {
 		path := d.matchPath(b.route, b.match)
 		for _, expr := range b.Unanchored() {
@@ -115,13 +116,28 @@ func (c *Config) lintOrder(d *decoder, say func(path, format string, args ...any
 		switch m := c.Routes[b.route].Match[b.match]; {
 		case b.Optional():
 			c.lintOptional(all, b, "leaves out the headers or parameters that this asks for", d, say)
-		case b.priority > 0 && len(m.Methods) > 0:
-			m.Methods = nil
+		case b.priority > 0:
+			m.Methods = slices.DeleteFunc(slices.Clone(methods), b.Takes)
+			if len(m.Methods) == 0 {
+				continue
+			}
 			open := *b
 			open.Matcher = proxy.NewMatcher(proxy.Match(m))
-			c.lintOptional(all, &open, "uses a method that this does not name", d, say)
+			c.lintOptional(all, &open, "uses a method that this does not take", d, say)
 		}
 	}
+}
+
+// methods are those that some route takes.
+func (c *Config) methods() []string {
+	var all []string
+	for _, r := range c.Routes {
+		for _, m := range r.Match {
+			all = append(all, proxy.TakenMethods(m.Methods)...)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // lintOptional tells where requests go whose sender does what is said, and that alone keeps them from b.

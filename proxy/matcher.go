@@ -27,7 +27,7 @@ func NewMatcher(m Match) *Matcher {
 
 // newMatcher compiles what is right of m and reports the rest. Methods are not looked at.
 func newMatcher(m Match, report func(field, msg string)) *Matcher {
-	c := &Matcher{methods: m.Methods, taken: takenMethods(m.Methods), where: newConditions(m, report)}
+	c := &Matcher{methods: m.Methods, taken: TakenMethods(m.Methods), where: newConditions(m, report)}
 	for i, h := range m.Hosts {
 		p, err := newHost(h)
 		if err != nil {
@@ -109,8 +109,11 @@ func (m *Matcher) sharesMethod(other *Matcher) bool {
 	return slices.ContainsFunc(m.taken, func(s string) bool { return slices.Contains(other.taken, s) })
 }
 
-// takenMethods are the methods that a Match with these takes.
-func takenMethods(methods []string) []string {
+// Takes reports whether m takes method.
+func (m *Matcher) Takes(method string) bool { return takes(m.methods, method) }
+
+// TakenMethods are the methods that a Match with these takes.
+func TakenMethods(methods []string) []string {
 	if len(methods) == 0 {
 		return strings.Split(standardMethods, ", ")
 	}

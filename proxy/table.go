@@ -91,7 +91,7 @@ func newTable(routes []*compiledRoute) (*table, error) {
 		}
 		t.mixed = t.mixed || rt.matcher.path.kind == kindExpression || foldable(rt.Match.Path)
 		if rt.Priority > 0 {
-			t.ordered = append(t.ordered, &orderedRoute{compiledRoute: rt, matcher: rt.matcher, none: methodRefusal(takenMethods(rt.Match.Methods))})
+			t.ordered = append(t.ordered, &orderedRoute{compiledRoute: rt, matcher: rt.matcher, none: methodRefusal(TakenMethods(rt.Match.Methods))})
 			continue
 		}
 		problems = append(problems, clashes(rt, routes[:i])...)
@@ -264,13 +264,13 @@ func (m *methodTable) add(rt *compiledRoute) (method string, other *compiledRout
 func (m *methodTable) finish() {
 	var allow []string
 	for _, n := range m.named {
-		allow = append(allow, takenMethods([]string{n.method})...)
+		allow = append(allow, TakenMethods([]string{n.method})...)
 	}
 	if m.any != nil {
-		allow = append(allow, takenMethods(nil)...)
+		allow = append(allow, TakenMethods(nil)...)
 	}
 	for _, c := range m.where {
-		allow = append(allow, takenMethods(c.Match.Methods)...)
+		allow = append(allow, TakenMethods(c.Match.Methods)...)
 	}
 	m.none = methodRefusal(allow)
 	m.allow = m.none.allow
@@ -358,7 +358,7 @@ func (t *table) allowed(q *lookup, rt *compiledRoute) string {
 	if m := t.find(q.host, q.path); m != nil && rt.Priority == 0 {
 		return m.allow
 	}
-	return methodRefusal(takenMethods(rt.Match.Methods)).allow
+	return methodRefusal(TakenMethods(rt.Match.Methods)).allow
 }
 
 // find returns the place of host and path, or nil.

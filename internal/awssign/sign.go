@@ -30,6 +30,11 @@ const (
 	instanceURL    = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
 )
 
+// renewBefore is how long before their end the credentials of a role are replaced, as AWS's own clients have it: AWS goes by its clock
+// and not by ours. The next ones are there five minutes before the end
+// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html).
+const renewBefore = 5 * time.Minute
+
 // Keys are an access key. SessionToken belongs to a temporary one.
 type Keys struct{ AccessKeyID, SecretAccessKey, SessionToken string }
 
@@ -56,7 +61,7 @@ func New(keys *Keys, service, region string, env func(string) (string, bool)) (*
 	if err != nil {
 		return nil, err
 	}
-	s.credentials = aws.NewCredentialsCache(role)
+	s.credentials = aws.NewCredentialsCache(role, func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = renewBefore })
 	return s, nil
 }
 

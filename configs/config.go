@@ -368,6 +368,11 @@ func (c *Config) Files() []string {
 	for _, each := range c.ClientCertificates {
 		files = append(files, each.CA...)
 	}
+	for _, origin := range c.Origins {
+		if origin.S3 != nil {
+			files = append(files, origin.S3.CA)
+		}
+	}
 	files = slices.DeleteFunc(files, func(name string) bool { return name == "" })
 	slices.Sort(files)
 	return slices.Compact(files)

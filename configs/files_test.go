@@ -27,8 +27,11 @@ secret: ${file:secrets/master}
 login: {oidc: {issuer: "https://id.example.com", client_id: x, client_secret: "${file:` + dir + `/client}"}}
 assertion: {keys: [keys/new.pem, "` + dir + `/old.pem", "${file:inline.pem}"]}
 upstreams: {app: http://10.0.1.10:8080}
+origins: {site: {s3: {bucket: assets, region: eu-west-1, ca: s3.pem}}}
+client_certificates: [{hosts: ["*"], ca: [clients.pem]}]
 routes:
   - {match: "*", to: app, require: signed-in}
+  - {match: /site/, to: site, require: nothing}
 `,
 		"secrets/master": "0123456789abcdef0123456789abcdef\n", "client": "0123456789abcdef0123456789abcdef",
 		"inline.pem": string(key),
@@ -46,7 +49,7 @@ routes:
 		t.Fatal(err)
 	}
 	var want []string
-	for _, name := range []string{"client", "inline.pem", "keys/new.pem", "old.pem", "secrets/master"} {
+	for _, name := range []string{"client", "clients.pem", "inline.pem", "keys/new.pem", "old.pem", "s3.pem", "secrets/master"} {
 		want = append(want, filepath.Join(dir, name))
 	}
 	if diff := cmp.Diff(cfg.Files(), want); diff != "" {

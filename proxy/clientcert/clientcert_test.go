@@ -9,12 +9,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -239,6 +241,48 @@ func TestCertificatesAreJudgedAgain(t *testing.T) {
 	expect(client, "")
 	now = start.Add(25 * time.Hour)
 	expect(client, ReasonExpired)
+}
+
+// A list that is long, or comes slowly, holds up who finds that it has changed, and nobody else.
+func TestAListThatIsBeingReadHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	root := issue(t, nil, "root", true, nil)
+	client := []*x509.Certificate{issue(t, root, "c", false, nil).cert}
+	list, next := filepath.Join(dir, "crl.pem"), filepath.Join(dir, "next.pem")
+	revoke(t, list, root, start.Add(time.Hour), nil)
+	p := policy(t, Config{CA: []string{write(t, dir, "ca.pem", root)}, CRL: []string{list}})
+	revoke(t, next, root, start.Add(time.Hour), nil, &party{cert: client[0]})
+	text, err := os.ReadFile(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(list), syscall.Mkfifo(list, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	later := start.Add(time.Minute)
+	found := make(chan error)
+	go func() {
+		_, err := p.check(client, later)
+		found <- err
+	}()
+	pipe, err := os.OpenFile(list, os.O_WRONLY, 0) // is there as soon as the other end is being read
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.check(client, later); err != nil {
+		t.Errorf("while it is being read: %v", err)
+	}
+	if _, err := pipe.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	pipe.Close()
+	if err := <-found; reason(err) != ReasonRevoked {
+		t.Errorf("who found it: got %v", err)
+	}
+	if _, err := p.check(client, later); reason(err) != ReasonRevoked {
+		t.Errorf("afterwards: got %v", err)
+	}
 }
 
 func TestFilesThatAreNoTrustStoreOrListAreRefused(t *testing.T) {

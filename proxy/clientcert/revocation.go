@@ -42,6 +42,7 @@ type lists struct {
 	mu      sync.Mutex
 	stamps  []os.FileInfo // of when they were last tried
 	checked time.Time
+	reading bool
 	changes int
 	by      byIssuer
 }
@@ -49,24 +50,47 @@ type lists struct {
 func newLists(files []string, store []*x509.Certificate, onError func(error)) (*lists, error) {
 	l := &lists{files: files, store: store, onError: onError, checked: time.Now(), stamps: make([]os.FileInfo, len(files))}
 	l.changedLocked()
-	return l, l.readLocked()
+	var err error
+	l.by, err = l.readAll()
+	return l, err
 }
 
 // refresh reads the files again if they have changed, and returns a number that changes with what they say. Of files that cannot
-// be read, or are no lists of these issuers, what they said before holds, until it is out of date.
+// be read, or are no lists of these issuers, what they said before holds, until it is out of date; and for all others while one
+// reads them.
 func (l *lists) refresh(now time.Time) int {
+	if l.due(now) {
+		l.readAgain()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.files) == 0 || now.Sub(l.checked) < checkEvery {
-		return l.changes
+	return l.changes
+}
+
+// due reports whether the caller is to read the files again.
+func (l *lists) due(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.files) == 0 || l.reading || now.Sub(l.checked) < checkEvery {
+		return false
 	}
 	l.checked = now
-	if l.changedLocked() {
-		if err := l.readLocked(); err != nil {
-			l.onError(err)
-		}
+	l.reading = l.changedLocked()
+	return l.reading
+}
+
+func (l *lists) readAgain() {
+	by, err := l.readAll()
+	l.mu.Lock()
+	l.reading = false
+	if err == nil {
+		l.by = by
+		l.changes++
 	}
-	return l.changes
+	l.mu.Unlock()
+	if err != nil {
+		l.onError(err)
+	}
 }
 
 // changedLocked reports whether a file is another one than when it was last looked at.
@@ -87,7 +111,8 @@ func (l *lists) changedLocked() (changed bool) {
 	return changed
 }
 
-func (l *lists) readLocked() error {
+// readAll reads all files, or none.
+func (l *lists) readAll() (byIssuer, error) {
 	by := byIssuer{}
 	var errs []error
 	for _, name := range l.files {
@@ -95,12 +120,7 @@ func (l *lists) readLocked() error {
 			errs = append(errs, fmt.Errorf("revocation list %s: %w", name, err))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	l.by = by
-	l.changes++
-	return nil
+	return by, errors.Join(errs...)
 }
 
 func (l *lists) read(name string, by byIssuer) error {

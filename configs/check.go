@@ -282,6 +282,7 @@ func (c *Config) checkTLS(d *decoder) {
 	}
 }
 
+// parsePrefix reads an address or a CIDR. Those of IPv4 within IPv6, as a socket for both writes them, are IPv4's, as peers are.
 func parsePrefix(s string) (netip.Prefix, error) {
 	if s == "cloudfront" || s == "cloudflare" {
 		return netip.Prefix{}, fmt.Errorf("the published ranges of %s are not available in this version: write the CIDRs", s)
@@ -290,12 +291,16 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		if p != p.Masked() {
 			return netip.Prefix{}, fmt.Errorf("%s has bits beyond its length: want %s", s, p.Masked())
 		}
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
 		return p, nil
 	}
 	addr, err := netip.ParseAddr(s)
 	if err != nil || addr.Zone() != "" {
 		return netip.Prefix{}, fmt.Errorf("want an address or a CIDR such as 10.0.0.0/8, got %q", s)
 	}
+	addr = addr.Unmap()
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 

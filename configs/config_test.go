@@ -134,13 +134,18 @@ func TestProblemOfAPathHasItsPlace(t *testing.T) {
 
 func TestTrustedPrefixes(t *testing.T) {
 	t.Parallel()
-	c := &Config{TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"}}
+	c := &Config{TrustedProxies: []string{"10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1", "::ffff:192.0.2.2", "::ffff:10.0.0.0/104", "::ffff:0:0/96"}}
 	want := []netip.Prefix{
 		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"),
 		netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("::1/128"),
+		netip.MustParsePrefix("192.0.2.2/32"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("0.0.0.0/0"),
 	}
-	if diff := cmp.Diff(c.TrustedPrefixes(), want, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
-		t.Errorf("prefixes (-got +want):\n%s", diff)
+	for name, got := range map[string][]netip.Prefix{
+		"trusted_proxies": c.TrustedPrefixes(), "proxy_protocol": ProxyProtocol{From: c.TrustedProxies}.Prefixes(),
+	} {
+		if diff := cmp.Diff(got, want, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("%s (-got +want):\n%s", name, diff)
+		}
 	}
 }
 

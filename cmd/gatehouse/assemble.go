@@ -417,8 +417,8 @@ func matchName(route string, i int) string {
 	return fmt.Sprintf("%s (%d)", route, i+1)
 }
 
-// guards builds a route's guards, in the one order that there is: what compresses, so that all others see answers as they are, names of the client's certificate, limits by address, WAF, authenticate
-// and authorise, limits by identity.
+// guards builds a route's guards, in the one order that there is: what compresses, so that all others see answers as they are,
+// names of the client's certificate, limits by address, WAF, authenticate and authorise, limits by identity.
 func (a *assembler) guards(place string, rt *configs.Route) ([]func(http.Handler) http.Handler, error) {
 	var byAddress, byIdentity []func(http.Handler) http.Handler
 	for _, name := range rt.Limit {

@@ -58,8 +58,8 @@ type Options struct {
 	// ProxyProtocol says whose headers of the PROXY protocol are read, within HandshakeTimeout. Default: nobody's.
 	ProxyProtocol ProxyProtocol
 	// OnError is told of what no request stands for: a failed handshake (*HandshakeError), a connection over
-	// MaxConns (ErrTooManyConnections) or with a wrong beginning (*ProxyProtocolError), accept errors, panics of handlers and what they do that an http.ResponseWriter
-	// does not allow, and messages of net/http. peer is nil when there is none.
+	// MaxConns (ErrTooManyConnections) or with a wrong beginning (*ProxyProtocolError), accept errors, panics of handlers and
+	// what they do that an http.ResponseWriter does not allow, and messages of net/http. peer is nil when there is none.
 	// It is called from many goroutines and must not block. An attacker decides how often it is called.
 	OnError func(peer net.Addr, err error)
 }

@@ -237,6 +237,32 @@ func TestOwnRoutesComeBeforePriorities(t *testing.T) {
 	}
 }
 
+// What would keep an expression busy is refused, and not taken for what does not match.
+func TestTextsThatAreTooLongForAnExpression(t *testing.T) {
+	t.Parallel()
+	s := serveTCP(t, newGateway(t, Options{},
+		route("path", Match{Hosts: []string{"path.test"}, Path: "~[a-z]{1,200}/edit$"}, 1),
+		route("header", Match{Hosts: []string{"header.test"}, Headers: map[string][]string{"X-Long": {"~^a", "~[a-z]{1,200}!"}}}, 2),
+		route("rest", Match{}, 0),
+	))
+	for _, tt := range []struct {
+		host, target, header string
+		want                 int
+	}{
+		{"path.test", "/" + strings.Repeat("a", 1000) + "/edit", "", 200},
+		{"path.test", "/" + strings.Repeat("a", 15000), "", 414},
+		{"other.test", "/" + strings.Repeat("a", 15000), strings.Repeat("a", 15000), 200},
+		{"path.test", "/a?" + strings.Repeat("a", 15000), "", 200},
+		{"header.test", "/", strings.Repeat("a", 1000) + "!", 200},
+		{"header.test", "/", strings.Repeat("a", 15000), 431},
+	} {
+		raw := "GET " + tt.target + " HTTP/1.1\r\nHost: " + tt.host + "\r\nX-Other: " + strings.Repeat("a", 15000) + "\r\nX-Long: " + tt.header + "\r\n\r\n"
+		if got := exchangeRaw(t, s, raw); got.status != tt.want {
+			t.Errorf("%s with %d bytes of path and %d of header: got %d, want %d", tt.host, len(tt.target), len(tt.header), got.status, tt.want)
+		}
+	}
+}
+
 func TestVaryNamesEachHeaderOnce(t *testing.T) {
 	t.Parallel()
 	var q lookup

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -182,18 +183,48 @@ func (m *Matcher) Unanchored() []string {
 	return found
 }
 
-// match reports whether everything of m but the method holds.
+// match reports whether everything of m but the method holds. The host comes first: see checkLengths.
 func (m *Matcher) match(q *lookup) bool {
-	if !m.path.match(q.path) {
+	if !m.hasHost(q.host) || !m.path.match(q.path) {
 		return false
 	}
+	q.asked(&m.where)
+	return m.where.hold(q)
+}
+
+// hasHost reports whether m takes requests for host, which may be "".
+func (m *Matcher) hasHost(host string) bool {
 	for _, h := range m.hosts {
-		if h.kind == kindAny || q.host != "" && h.match(q.host) {
-			q.asked(&m.where)
-			return m.where.hold(q)
+		if h.kind == kindAny || host != "" && h.match(host) {
+			return true
 		}
 	}
 	return false
+}
+
+// bounded reports whether tooLong may find something.
+func (m *Matcher) bounded() bool {
+	return m.path.kind == kindExpression || slices.ContainsFunc(m.where.headers, func(n namedValues) bool {
+		return slices.ContainsFunc(n.values, func(v *pattern) bool { return v.kind == kindExpression })
+	})
+}
+
+// tooLong refuses what expressions of m may not be asked about.
+func (m *Matcher) tooLong(path string, h http.Header) error {
+	if m.path.kind == kindExpression && len(path) > m.path.most {
+		return errTargetLong
+	}
+	for i := range m.where.headers {
+		n := &m.where.headers[i]
+		for _, v := range n.values {
+			for _, line := range h[n.name] {
+				if v.kind == kindExpression && len(line) > v.most {
+					return errFieldLong
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // takes reports whether a Match with these methods takes method. GET covers HEAD.

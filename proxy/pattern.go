@@ -15,6 +15,8 @@ const (
 	maxPattern = 255
 	// maxProgram bounds the instructions of a compiled regular expression: RE2 takes time in proportion to them and to the text.
 	maxProgram = 500
+	// maxSteps bounds the product of both: anybody can send a long text, before any limit counts it. It is some 25 ms at worst.
+	maxSteps = 1 << 19
 )
 
 // expressionMark begins a pattern that is a regular expression.
@@ -177,6 +179,7 @@ type pattern struct {
 	text  string // of kindExact, and of kindPrefix without the "/*"; otherwise as the file has it
 	globs []glob // together match all that the pattern does, and what else they match is only for kindExpression
 	re    *regexp.Regexp
+	most  int // bytes of a text that re may be asked about
 	fold  bool
 	id    string // the same for patterns that are the same
 }
@@ -215,7 +218,8 @@ func newExpression(expr string, fold bool) (*pattern, error) {
 		return nil, fmt.Errorf("want a regular expression of RE2: %w", err)
 	}
 	tree = tree.Simplify()
-	if program, err := syntax.Compile(tree); err != nil || len(program.Inst) > maxProgram {
+	program, err := syntax.Compile(tree)
+	if err != nil || len(program.Inst) > maxProgram {
 		return nil, errors.New("the regular expression is too large: want fewer or smaller repetitions")
 	}
 	re, err := regexp.Compile(text)
@@ -223,7 +227,9 @@ func newExpression(expr string, fold bool) (*pattern, error) {
 		return nil, fmt.Errorf("want a regular expression of RE2: %w", err)
 	}
 	reach, err := parseGlob(escapeGlob(leadOf(tree, fold))+"*", fold)
-	return &pattern{kind: kindExpression, text: expr, globs: []glob{reach}, re: re, fold: fold, id: expressionMark + text}, err
+	return &pattern{
+		kind: kindExpression, text: expr, globs: []glob{reach}, re: re, most: maxSteps / len(program.Inst), fold: fold, id: expressionMark + text,
+	}, err
 }
 
 // leadOf returns what every match of an anchored expression begins with, as far as that is easily told. Letters of any case count

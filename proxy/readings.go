@@ -15,6 +15,9 @@ const maxKinds = 3
 // spelling that the route admits its special meaning, by ignoring letter case, or by decoding twice. What is forwarded is the
 // literal reading all the same.
 func (t *table) admitPath(q *lookup, path canonPath) (*compiledRoute, error) {
+	if err := t.checkLengths(q, path.escaped); err != nil {
+		return nil, err
+	}
 	q.path = path.path
 	rt, err := t.match(q)
 	if err != nil {

@@ -112,6 +112,9 @@ var (
 	errFieldsMany = &Refusal{
 		status: http.StatusRequestHeaderFieldsTooLarge, reason: "more than 256 header fields", public: "This request has too many header fields.",
 	}
+	errFieldLong = &Refusal{
+		status: http.StatusRequestHeaderFieldsTooLarge, reason: "header is too long for an expression", public: "A header field of this request is too long.",
+	}
 	errFieldTwice     = badRequest("single-valued header sent twice")
 	errFieldAlias     = badFraming("framing header in another spelling")
 	errLength         = badFraming("Content-Length differs from the body")

@@ -87,6 +87,7 @@ const hostBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // A replacer is a compiled Replacement: the text in pieces, before each of which but the first stands a group.
 type replacer struct {
 	re     *regexp.Regexp
+	most   int // bytes of a text that re may be asked about; see maxSteps
 	pieces []string
 	groups []int
 }
@@ -104,7 +105,7 @@ func (c *Replacement) compile() (r *replacer, field string, err error) {
 	if err != nil || len(program.Inst) > maxRewriteProgram {
 		return nil, "regex", errors.New("the regular expression is too large: want fewer or smaller repetitions")
 	}
-	r = &replacer{}
+	r = &replacer{most: maxSteps / len(program.Inst)}
 	if r.re, err = regexp.Compile(c.Regex); err != nil {
 		return nil, "regex", fmt.Errorf("want a regular expression of RE2: %w", err)
 	}
@@ -147,10 +148,13 @@ func (r *replacer) parse(s string) error {
 	}
 }
 
-// replace returns s with its first match replaced, or false if the result would be too long. What was part of the path and comes
+// replace returns s with its first match replaced, or false if s or the result would be too long. What was part of the path and comes
 // to stand in the query is escaped there, so that it stays one value: "&admin=1" in a path makes no parameter. A query that
 // comes to stand behind one of the text's goes on with "&".
 func (r *replacer) replace(s string) (string, bool) {
+	if len(s) > r.most {
+		return "", false
+	}
 	at := r.re.FindStringSubmatchIndex(s)
 	if at == nil {
 		return s, true
@@ -238,7 +242,7 @@ func (e *RewriteError) Public() string { return sayAddress }
 
 // What is wrong with a rewritten request.
 var (
-	errRewriteLong  = &RewriteError{"the result is too long"}
+	errRewriteLong  = &RewriteError{"the result is too long, or what it is made of for the expression"}
 	errRewritePath  = &RewriteError{"the path can be read in more than one way"}
 	errRewriteQuery = &RewriteError{"the query has what no query can have"}
 	errRewriteHost  = &RewriteError{"the host is none"}

@@ -79,7 +79,7 @@ func TestRewrite(t *testing.T) {
 		{host("app", "u@app"), "/", "rewrite: the host is none"},
 		{host("app", "a\r\nb"), "/", "rewrite: the host is none"},
 		{host("^.*$", ""), "/", "rewrite: the host is none"},
-		{path("^(.*)$", strings.Repeat("$1", 500)), "/" + strings.Repeat("a", 500), "rewrite: the result is too long"},
+		{path("^(.*)$", strings.Repeat("$1", 500)), "/" + strings.Repeat("a", 500), "rewrite: the result is too long, or what it is made of for the expression"},
 	} {
 		w, err := NewRewrite(tt.config, Admit{})
 		if err != nil {

@@ -25,6 +25,7 @@ type table struct {
 	wild     []*wildPlace    // the most specific first
 	ordered  []*orderedRoute // by priority
 	fields   []string        // headers that conditions ask for, in lower case
+	bounded  []*Matcher      // those with expressions, which are not asked about long texts
 
 	folded *table // the same with paths in lower case, for sameCase
 	mixed  bool   // a path of the table has capitals
@@ -88,6 +89,9 @@ func newTable(routes []*compiledRoute) (*table, error) {
 		}
 		for _, n := range rt.matcher.where.headers {
 			t.fields = append(t.fields, strings.ToLower(n.name))
+		}
+		if rt.matcher.bounded() {
+			t.bounded = append(t.bounded, rt.matcher)
 		}
 		t.mixed = t.mixed || rt.matcher.path.kind == kindExpression || foldable(rt.Match.Path)
 		if rt.Priority > 0 {
@@ -351,6 +355,17 @@ func (t *table) dropAliases(h http.Header) {
 			delete(h, name)
 		}
 	}
+}
+
+// checkLengths refuses a path or a header that would keep the expressions for its host busy. To take it for one that does not
+// match could lead to a route that requires less.
+func (t *table) checkLengths(q *lookup, path string) error {
+	for _, m := range t.bounded {
+		if err := m.tooLong(path, q.header); err != nil && m.hasHost(q.host) {
+			return err
+		}
+	}
+	return nil
 }
 
 // allowed are the methods at the place of a request whose route is rt.

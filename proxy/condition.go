@@ -128,8 +128,11 @@ func newValues(texts []string, field string, report func(field, msg string)) []*
 func checkHeaderCondition(name string) error {
 	var buf [64]byte
 	folded, spelling := foldName(&buf, name)
-	if spelling == badName {
+	switch {
+	case spelling == badName:
 		return errors.New("want the name of a header, without wildcards")
+	case len(name) > len(buf): // dropAliases finds no other spellings
+		return fmt.Errorf("want the name of a header of at most %d bytes, got %d", len(buf), len(name))
 	}
 	switch class := classify(folded); {
 	case string(folded) == "host":

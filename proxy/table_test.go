@@ -191,6 +191,8 @@ func TestMatchValidate(t *testing.T) {
 		{Match{Headers: map[string][]string{"X-Version": {}}}, "headers.X-Version: at least one value"},
 		{Match{Headers: map[string][]string{"X-Version": {"a", `\d`}}}, "headers.X-Version[1]: backslash"},
 		{Match{Headers: map[string][]string{"X-V": {"a"}, "x-v": {"b"}}}, "headers.x-v: named twice"},
+		{Match{Headers: map[string][]string{strings.Repeat("X", 64): {"a"}}}, ""},
+		{Match{Headers: map[string][]string{strings.Repeat("X", 65): {"a"}}}, "headers." + strings.Repeat("X", 65) + ": at most 64 bytes, got 65"},
 		{Match{Headers: map[string][]string{"X V": {"a"}}}, "headers.X V: name of a header"},
 		{Match{Headers: map[string][]string{"Host": {"a"}}}, "headers.Host: want host beside"},
 		{Match{Headers: map[string][]string{"X_V": {"a"}}}, "headers.X_V: letters, digits and hyphens"},

@@ -120,20 +120,21 @@ func cutMember(s string) (member, rest string, where int) {
 // codings is what Accept-Encoding comes down to: of those that origins commonly have, the ones that the client takes. It is
 // sent in place of what the client said, so that there are few variants of an answer.
 func codings(lines []string) string {
-	var takes [len(knownCodings)]bool
+	var takes, refuses [len(knownCodings)]bool
 	for _, line := range lines {
 		for part := range strings.SplitSeq(line, ",") {
 			coding, weight, _ := strings.Cut(part, ";")
 			for i, known := range knownCodings {
 				if strings.EqualFold(trim(coding), known) {
-					takes[i] = !refused(weight)
+					takes[i] = true
+					refuses[i] = refuses[i] || refused(weight)
 				}
 			}
 		}
 	}
 	var names []string
 	for i, known := range knownCodings {
-		if takes[i] {
+		if takes[i] && !refuses[i] {
 			names = append(names, known)
 		}
 	}
@@ -144,7 +145,9 @@ var knownCodings = [...]string{"gzip", "br", "zstd"}
 
 // refused reports a weight of zero (RFC 9110 section 12.4.2).
 func refused(weight string) bool {
-	q, value, _ := strings.Cut(strings.ReplaceAll(weight, " ", ""), "=")
+	weight, _, _ = strings.Cut(weight, ";")
+	q, value, _ := strings.Cut(weight, "=")
+	value = trim(value)
 	return strings.EqualFold(trim(q), "q") && strings.Trim(value, "0.") == "" && value != ""
 }
 

@@ -96,6 +96,10 @@ func TestFieldsThatDecideAreComparedByWhatTheyMean(t *testing.T) {
 		{"Accept-Language", []string{"en, de"}, []string{"de, en"}, false}, // some applications take the first
 		{"Accept-Encoding", []string{"gzip, deflate, br"}, []string{"br;q=1.0, gzip;q=0.8, *;q=0.1"}, true},
 		{"Accept-Encoding", []string{"gzip;q=0, br"}, []string{"br"}, true},
+		{"Accept-Encoding", []string{"gzip;q=0\t, br"}, []string{"br"}, true},
+		{"Accept-Encoding", []string{"gzip ;\tQ=0.000 ;x=y, br"}, []string{"br"}, true},
+		{"Accept-Encoding", []string{"gzip;q=0", "gzip, br"}, []string{"br"}, true}, // of several, the refusal
+		{"Accept-Encoding", []string{"gzip;q=0.001, br"}, []string{"br"}, false},
 		{"Accept-Encoding", []string{"gzip"}, []string{"br"}, false},
 	} {
 		if got := same(tt.name, tt.a, tt.b); got != tt.want {

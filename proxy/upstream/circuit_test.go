@@ -1,7 +1,11 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -182,6 +186,92 @@ func TestOverloadGoesNowhereElse(t *testing.T) {
 			close(answer)
 			if s := <-first; s != 200 {
 				t.Errorf("got %d", s)
+			}
+		})
+	}
+}
+
+func TestEveryWayOutGivesThePlaceBack(t *testing.T) {
+	t.Parallel()
+	silent := func(c net.Conn, br *bufio.Reader) { br.ReadByte() }
+	says := func(s string) func(net.Conn, *bufio.Reader) {
+		return func(c net.Conn, _ *bufio.Reader) { io.WriteString(c, s) }
+	}
+	for _, tt := range []struct {
+		name   string
+		answer func(c net.Conn, br *bufio.Reader)
+		opts   Options
+		send   string // "" is a GET
+		leave  bool   // the client leaves when the upstream has its request
+	}{
+		{name: "an answer", answer: says(okAnswer)},
+		{name: "no answer", answer: says("")},
+		{name: "a malformed one", answer: says("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")},
+		{name: "one that breaks off", answer: says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")},
+		{name: "silence", answer: silent},
+		{name: "a client that leaves", answer: silent, leave: true},
+		{name: "a client that leaves the answer", answer: func(c net.Conn, br *bufio.Reader) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nab")
+			br.ReadByte()
+		}, leave: true},
+		{
+			name: "a client that leaves its body", answer: silent, leave: true,
+			send: "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nab",
+		},
+		{
+			name: "a body that is none", answer: silent,
+			send: "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+		},
+		{name: "a hook that refuses", answer: silent, opts: Options{Out: func(*http.Request, http.Header) error { return errors.New("no") }}},
+		{name: "a hook that sets what it may not", answer: silent, opts: Options{Out: func(_ *http.Request, out http.Header) error {
+			out["Connection"] = []string{"close"}
+			return nil
+		}}},
+		{name: "a hook that panics", answer: says(okAnswer), opts: Options{Response: func(*http.Request, http.Header) { panic(http.ErrAbortHandler) }}},
+		{
+			name: "an upgrade that is none", answer: says("HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"), opts: Options{WebSocket: true},
+			send: "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		},
+		{
+			name: "an upgrade", answer: says("HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"), opts: Options{WebSocket: true},
+			send: "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			for _, to := range []way{HTTP1, HTTP2} {
+				arrived := make(chan struct{}, 10)
+				cfg := to.config(t, rawUpstream(t, func(_ int, c net.Conn, br *bufio.Reader) {
+					if _, err := http.ReadRequest(br); err == nil {
+						arrived <- struct{}{}
+						tt.answer(c, br)
+					}
+				}))
+				cfg.Circuit, cfg.ResponseTimeout = &CircuitConfig{MaxRequests: 1}, "200ms"
+				if tt.leave {
+					cfg.ResponseTimeout = "1h"
+				}
+				f := newRig(t, "http1", cfg, tt.opts)
+				c, br := f.rawDial(t)
+				send := tt.send
+				if send == "" {
+					send = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+				}
+				io.WriteString(c, send)
+				if tt.leave {
+					<-arrived
+				} else {
+					http.ReadResponse(br, nil)
+				}
+				c.Close()
+				under := func() int64 { return f.pool.circuit.active.Load() + f.pool.plan.Load().all[0].outstanding.Load() }
+				for under() != 0 {
+					select {
+					case <-t.Context().Done():
+						t.Fatalf("to %s: its place is not free", to)
+					case <-time.After(time.Millisecond):
+					}
+				}
 			}
 		})
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -17,6 +18,12 @@ import (
 
 // errSilent ends a request of which the upstream said nothing for too long.
 var errSilent = errors.New("nothing came for as long as response_timeout")
+
+// What makes an answer malformed before its head; net/http resets the stream for it.
+var (
+	errSwitching     = errors.New("101 in HTTP/2") // RFC 9113 section 8.6
+	errInformational = errors.New("more than " + strconv.Itoa(maxInformational) + " informational responses")
+)
 
 // h2Stream is one attempt to have a request answered over HTTP/2. net/http has the frames; it gets copies of what it
 // may still read when the handler has returned.
@@ -107,13 +114,13 @@ func (s *h2Stream) roundTrip(req *http.Request) {
 // informed is called for each 1xx response by whoever reads the connection, and must not wait.
 func (s *h2Stream) informed(status int, header textproto.MIMEHeader) error {
 	if status == http.StatusSwitchingProtocols {
-		return malformed("101 in HTTP/2") // RFC 9113 section 8.6
+		return errSwitching
 	}
 	select {
 	case s.infos <- h2Info{status, http.Header(header)}:
 		return nil
 	default:
-		return malformed("more than %d informational responses", maxInformational)
+		return errInformational
 	}
 }
 
@@ -389,10 +396,6 @@ func (x *exchange) failedH2(reason Reason, err error) error {
 			s.conns.forget(s.cc) // it may be the connection that is dead, and not the request
 		}
 		return &Error{Reason: ReasonTimeout, Err: errSilent}
-	}
-	var own *Error
-	if errors.As(err, &own) {
-		return own
 	}
 	x.died = endOfConnection(err)
 	e := &Error{Reason: reason, Err: err}

@@ -490,3 +490,16 @@ func TestARouteDoesNotServeWhatAnotherHasKept(t *testing.T) {
 		t.Errorf("got %s, want 121", got)
 	}
 }
+
+func TestWhatDependsOnWhoAsksIsNotKept(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"X-Forwarded-For", "x-request-id", "X-Amzn-Trace-Id", "Traceparent",
+	} {
+		each(t, func(t *testing.T, proto string) {
+			s := newSite(t, proto, StoreConfig{}, Config{}, says("for one", "Cache-Control: max-age=60", "Vary: Accept, "+name))
+			s.wants("first", s.do("GET /"), 200, "for one", "Miss", 1)
+			s.wants("second", s.do("GET /"), 200, "for one", "Miss", 2)
+		})
+	}
+}

@@ -39,7 +39,7 @@ func (p *policy) store(a answer) (t terms, why string) {
 	case len(a.header["Set-Cookie"]) > 0 && p.setCookie == SetCookiePass:
 		return t, "set-cookie"
 	}
-	if _, ok := parseVary(a.header["Vary"]); !ok {
+	if names, ok := parseVary(a.header["Vary"]); !ok || slices.ContainsFunc(names, ownWord) {
 		return t, "vary"
 	}
 	d, isTargeted := targeted(a.header["Cdn-Cache-Control"])
@@ -50,9 +50,6 @@ func (p *policy) store(a answer) (t terms, why string) {
 		return t, "authorization" // RFC 9111 section 3.5
 	}
 	t = terms{got: a.got, age: initialAge(a), without: d.fields}
-	if p.setCookie == SetCookieStrip {
-		t.without = append(t.without, "Set-Cookie")
-	}
 	explicit, said := lifetime(a, d, isTargeted)
 	if p.cloudFront {
 		why = p.cloudFrontTerms(&t, a, d, explicit, said)
@@ -61,6 +58,9 @@ func (p *policy) store(a answer) (t terms, why string) {
 	}
 	if why != "" {
 		return terms{}, why
+	}
+	if p.setCookie == SetCookieStrip { // whatever else is said of what is not kept
+		t.without = append(t.without, "Set-Cookie")
 	}
 	p.staleTerms(&t, d)
 	if t.lifetime <= t.age && t.while == 0 && t.ifError == 0 && !validates(a.header) {
@@ -268,6 +268,16 @@ func (t terms) mayServeFailing(now time.Time) bool {
 func fails(status int) bool {
 	switch status {
 	case 500, 502, 503, 504:
+		return true
+	}
+	return false
+}
+
+// ownWord reports request fields that the gateway sets behind the cache, and that say who asks or which request it is: what depends
+// on them is for one client, although no request of a client's has them.
+func ownWord(name string) bool {
+	switch name {
+	case "X-Forwarded-For", "Via", "X-Request-Id", "X-Amzn-Trace-Id", "Traceparent", "Tracestate":
 		return true
 	}
 	return false

@@ -266,3 +266,26 @@ func TestMistakesInTheConfigurationAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestStrippedCookiesAreInNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []Config{
+		{SetCookie: SetCookieStrip, TTL: "1h"},
+		{SetCookie: SetCookieStrip, MinTTL: "1m", Rules: RulesCloudFront},
+	} {
+		for _, says := range []string{"", "private", "no-store", `no-cache="x-other"`} {
+			a := answer{status: 200, header: http.Header{"Set-Cookie": {"session=alice"}}, asked: epoch, got: epoch}
+			if says != "" {
+				a.header["Cache-Control"] = []string{says}
+			}
+			p := cfg.compile(1 << 20)
+			terms, why := p.store(a)
+			if why != "" {
+				continue
+			}
+			if kept := keptHeader(a.header, terms.without); len(kept["Set-Cookie"]) > 0 {
+				t.Errorf("%+v: %q keeps %q", cfg, says, kept["Set-Cookie"])
+			}
+		}
+	}
+}

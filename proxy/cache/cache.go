@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,7 +43,7 @@ type Cache struct {
 	closed  bool
 	flights map[string]*flight   // that others may join
 	all     map[*flight]struct{} // those, and the others
-	flying  int64                // bytes of bodies that are on their way
+	flying  atomic.Int64         // bytes of bodies that are on their way
 	marks   [maxMarks]mark
 }
 
@@ -111,10 +112,14 @@ func (c *Cache) find(policy string, q *request) *object {
 	if o := c.inMemory(policy, q); o != nil {
 		return o // another request has loaded it
 	}
-	if o := c.disk.find(policy, q); o != nil && c.store.put(o) {
-		return o
+	o := c.disk.find(policy, q)
+	if o == nil || !c.store.put(o) {
+		return nil
 	}
-	return nil
+	if !c.disk.holds(o) {
+		c.store.remove(o) // it was purged while it was read: files go before what is in memory
+	}
+	return o
 }
 
 func (c *Cache) inMemory(policy string, q *request) *object {
@@ -128,22 +133,22 @@ func (c *Cache) inMemory(policy string, q *request) *object {
 
 // remove takes out an object.
 func (c *Cache) remove(o *object) {
-	c.store.remove(o)
 	if c.disk != nil {
 		c.disk.remove(o)
 	}
+	c.store.remove(o)
 }
 
 // reserve takes room for n bytes of a body that is on its way, a quarter of the memory at most.
 func (c *Cache) reserve(n int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.flying+n > c.store.limit/4 {
+	if c.flying.Add(n) > c.store.limit/4 {
+		c.flying.Add(-n)
 		return false
 	}
-	c.flying += n
 	return true
 }
+
+func (c *Cache) unreserve(n int64) { c.flying.Add(-n) }
 
 func (c *Cache) markAt(key resourceKey) *mark {
 	return &c.marks[binary.BigEndian.Uint16(key[:])%maxMarks]
@@ -204,11 +209,10 @@ func (c *Cache) shutLocked(f *flight) {
 }
 
 // landed forgets a flight that is over.
-func (c *Cache) landed(f *flight, reserved int64) {
+func (c *Cache) landed(f *flight) {
 	c.mu.Lock()
 	c.shutLocked(f)
 	delete(c.all, f)
-	c.flying -= reserved
 	c.mu.Unlock()
 }
 

@@ -8,10 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,6 +25,8 @@ const (
 	maxFiles = 1 << 16
 	// blockSize is what file systems round sizes up to.
 	blockSize = 4 << 10
+	// newPrefix begins the names of files that are not whole yet.
+	newPrefix = "new-"
 	// pauseAfter is how long nothing is written after that has failed: a disk that is full stays so for a while.
 	pauseAfter = 10 * time.Second
 )
@@ -171,23 +175,18 @@ func decode(content []byte) (*object, error) {
 	return o.finish(), nil
 }
 
-// start reads what is in the directory. What is no file of ours there, or broken, is deleted if its name is one of ours.
+// start reads what is in the directory. What has a name as if it were a file of ours, and is none or broken, is deleted. It fails, and
+// nothing is read or written, where others may write: whoever can put a file there says what everybody is answered.
 func (d *disk) start() error {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {
 		return err
 	}
-	names, err := filepath.Glob(filepath.Join(d.dir, "[0-9a-f][0-9a-f]", "*"))
+	found, err := d.scan()
 	if err != nil {
+		d.mu.Lock()
+		d.until = d.now().Add(maxDuration)
+		d.mu.Unlock()
 		return err
-	}
-	var found []*file
-	for _, path := range names {
-		f, err := readFile(d.dir, path)
-		if err != nil {
-			_ = os.Remove(path) // it is a miss
-			continue
-		}
-		found = append(found, f)
 	}
 	slices.SortFunc(found, func(a, b *file) int { return a.about.terms.got.Compare(b.about.terms.got) })
 	d.mu.Lock()
@@ -198,28 +197,78 @@ func (d *disk) start() error {
 	return nil
 }
 
+// scan finds the files.
+func (d *disk) scan() (found []*file, err error) {
+	info, err := os.Stat(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return nil, fmt.Errorf("cache: others may write to %s: want one that only this user can write to, such as a new one below it, got mode %#o", d.dir, mode)
+	}
+	shards, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, shard := range shards {
+		if len(shard.Name()) != 2 || !isHex(shard.Name()) || !shard.IsDir() {
+			continue
+		}
+		entries, err := os.ReadDir(filepath.Join(d.dir, shard.Name()))
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			name := filepath.Join(shard.Name(), entry.Name())
+			whole := len(entry.Name()) == 2*sha256.Size && isHex(entry.Name())
+			if !whole && !strings.HasPrefix(entry.Name(), newPrefix) {
+				continue // somebody else's
+			}
+			f, err := (*file)(nil), errFile
+			if whole && entry.Type().IsRegular() {
+				f, err = readFile(d.dir, name)
+			}
+			if err != nil {
+				_ = os.Remove(filepath.Join(d.dir, name)) // it is a miss
+				continue
+			}
+			found = append(found, f)
+		}
+	}
+	return found, nil
+}
+
+func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
+
 // readFile reads what has to be known of a file.
-func readFile(dir, path string) (*file, error) {
-	in, err := os.Open(path)
+func readFile(dir, name string) (*file, error) {
+	in, err := os.Open(filepath.Join(dir, name))
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
 	info, err := in.Stat()
-	if err != nil || !info.Mode().IsRegular() {
+	if err != nil {
+		return nil, err
+	}
+	start := make([]byte, len(fileMagic)+sha256.Size+4)
+	if _, err := io.ReadFull(in, start); err != nil {
 		return nil, errFile
 	}
-	start := make([]byte, min(info.Size(), maxFileHead))
-	if _, err := in.ReadAt(start, 0); err != nil {
-		return nil, err
+	length := binary.BigEndian.Uint32(start[len(start)-4:])
+	if length > maxFileHead {
+		return nil, errFile
+	}
+	start = append(start, make([]byte, length)...)
+	if _, err := io.ReadFull(in, start[len(start)-int(length):]); err != nil {
+		return nil, errFile
 	}
 	o, _, err := decodeHead(start)
 	if err != nil {
 		return nil, err
 	}
 	o.finish()
-	name, err := filepath.Rel(dir, path)
-	if err != nil || name != o.fileName() {
+	if name != o.fileName() {
 		return nil, errFile
 	}
 	return newFile(o, name, info.Size()), nil
@@ -287,7 +336,7 @@ func writeWhole(path string, content []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	out, err := os.CreateTemp(filepath.Dir(path), "new-*") // which only the owner may read
+	out, err := os.CreateTemp(filepath.Dir(path), newPrefix+"*") // which only the owner may read
 	if err != nil {
 		return err
 	}
@@ -307,6 +356,11 @@ func writeWhole(path string, content []byte) (err error) {
 }
 
 func (d *disk) addLocked(f *file) {
+	if list := d.files[f.key]; len(list) >= maxVariants { // as in memory: each request looks at all of them
+		oldest := list[len(list)-1]
+		d.dropLocked(oldest)
+		_ = os.Remove(filepath.Join(d.dir, oldest.name))
+	}
 	d.files[f.key] = append([]*file{f}, d.files[f.key]...)
 	f.at = len(d.order)
 	d.order = append(d.order, f)
@@ -353,6 +407,14 @@ func (d *disk) has(key resourceKey) bool {
 	return len(d.files[key]) > 0
 }
 
+// holds reports whether an object has a file.
+func (d *disk) holds(o *object) bool {
+	name := o.fileName()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.files[o.key], func(f *file) bool { return f.name == name })
+}
+
 // find returns what is kept for a request, or nil.
 func (d *disk) find(policy string, q *request) *object {
 	d.mu.Lock()
@@ -379,14 +441,14 @@ func (d *disk) find(policy string, q *request) *object {
 	return nil
 }
 
-// removeIf deletes files, and returns how many.
+// removeIf deletes files, and returns how many. Those that come while it works may stay, and nobody waits while it matches.
 func (d *disk) removeIf(match func(f *file) bool) (n int) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, f := range slices.Clone(d.order) {
+	all := slices.Clone(d.order)
+	d.mu.Unlock()
+	for _, f := range all {
 		if f != nil && match(f) {
-			d.dropLocked(f)
-			_ = os.Remove(filepath.Join(d.dir, f.name))
+			d.remove(f.about)
 			n++
 		}
 	}

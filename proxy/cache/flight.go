@@ -34,8 +34,12 @@ var (
 	errLength    = error(&refusal{http.StatusBadGateway, "the answer is not as long as it says", ""})
 )
 
+// pace is how much the slowest clients of such a body have to take for every maxWait that others wait for them, in bytes.
+const pace = 256 << 10
+
 // A flight is one fetch from the upstream, on a goroutine of its own, and the clients that wait for it. Its leader is the client
-// that caused it; the others joined it. A client that leaves, or reads slowly, holds up no other.
+// that caused it; the others joined it. A client that leaves holds up no other, nor does one that reads slowly, unless the body is
+// too long to keep: then all get it at the pace of the slowest, and one that is slower than pace is cut off.
 type flight struct {
 	c      *Cache
 	h      *handler
@@ -48,27 +52,33 @@ type flight struct {
 	alone  bool          // it goes on although nobody waits for it
 	name   string        // under which others find it; "" if they do not. Guarded by c.mu
 
-	mu      sync.Mutex
-	cond    sync.Cond
-	phase   phase
-	readers map[*reader]struct{}
-	leader  http.ResponseWriter // the leader's, while it waits; nil for a fetch in the background
-	held    bool                // the fetch is using it
-	why     string              // why the answer is not kept
-	fresh   bool                // object is what was kept, freshened
-	object  *object             // its body is complete in phaseDone only
-	own     http.Header         // fields of the answer that are for the leader only
-	body    []byte              // what has come of it, from base on
-	base    int64
-	flushed int64 // what the upstream wants to have reached its client
-	tooLong bool
-	voided  bool // what it is for was purged
-	err     error
-	crash   any // what the fetch panicked with
+	mu       sync.Mutex
+	cond     sync.Cond
+	phase    phase
+	readers  map[*reader]struct{}
+	leader   http.ResponseWriter // the leader's, while it waits; nil for a fetch in the background
+	held     bool                // the fetch is using it
+	why      string              // why the answer is not kept
+	fresh    bool                // object is what was kept, freshened
+	object   *object             // its body is complete in phaseDone only
+	own      http.Header         // fields of the answer that are for the leader only
+	body     []byte              // what has come of it, from base on
+	base     int64
+	flushed  int64 // what the upstream wants to have reached its client
+	tooLong  bool
+	voided   bool  // what it is for was purged
+	reserved int64 // of the cache's, once it is over, for those that are still being sent the body
+	err      error
+	crash    any // what the fetch panicked with
 }
 
 // A reader is a client of a flight.
-type reader struct{ at int64 }
+type reader struct {
+	at   int64
+	held time.Duration // how long others have waited for it, since it had got as far as from
+	from int64
+	cut  bool // it was too slow, and gets nothing more
+}
 
 // fly makes a flight for q that the caller has to run. w is the leader's writer, or nil.
 func (h *handler) fly(q *request, stale *object, w http.ResponseWriter) (*flight, *reader) {
@@ -104,8 +114,8 @@ func (f *flight) join() bool {
 func (f *flight) enter() *reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.tooLong || f.phase == phaseWaiting && len(f.readers) == 0 && !f.alone {
-		return nil // which nobody may want any more
+	if f.tooLong || f.phase <= phaseStreaming && len(f.readers) == 0 && !f.alone {
+		return nil // the last one has left, and that ended it
 	}
 	rd := &reader{}
 	f.readers[rd] = struct{}{}
@@ -124,10 +134,26 @@ func (f *flight) leaveLocked(rd *reader) {
 		return
 	}
 	delete(f.readers, rd)
-	if len(f.readers) == 0 && f.phase <= phasePassing && !f.alone {
+	if !f.wanted() && f.phase <= phasePassing && !f.alone {
 		f.cancel()
 	}
+	if len(f.readers) == 0 {
+		f.c.unreserve(f.reserved)
+		f.reserved = 0
+	}
 	f.cond.Broadcast()
+}
+
+// land gives back what was reserved for the body, as soon as nobody is being sent it: a client that reads slowly keeps it in memory
+// for as long, whether it is in the store or not.
+func (f *flight) land(reserved int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.readers) > 0 {
+		f.reserved = reserved
+		return
+	}
+	f.c.unreserve(reserved)
 }
 
 // leaveLeader is leave for the leader: its writer is not used when it returns.
@@ -135,7 +161,9 @@ func (f *flight) leaveLeader(rd *reader) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for f.held {
-		f.cancel() // while it writes to a client that is gone
+		if f.phase == phasePassing || len(f.readers) == 1 {
+			f.cancel() // while it writes to a client that is gone; with a 1xx, others may still want the rest
+		}
 		f.cond.Wait()
 	}
 	f.leader = nil
@@ -172,10 +200,15 @@ func (f *flight) run() {
 		f.cancel()
 		f.end(s, v, stack)
 		f.save()
-		f.c.landed(f, s.reserved)
+		f.c.landed(f)
+		f.land(s.reserved)
 	}()
 	f.h.next.ServeHTTP(s, f.out)
-	if !s.wrote && s.failed == nil {
+	switch {
+	case s.wrote || s.failed != nil:
+	case f.out.Context().Err() != nil:
+		s.failed = errAbandoned // nobody was left to answer: that is no empty answer
+	default:
 		s.WriteHeader(http.StatusOK)
 	}
 }
@@ -310,7 +343,7 @@ func (f *flight) head(s *sink, status int) {
 		return
 	}
 	o := &object{
-		target: f.q.target, policy: f.h.opts.Policy, names: f.h.policy.selectors(s.header), status: status,
+		target: f.q.target.clone(), policy: f.h.opts.Policy, names: f.h.policy.selectors(s.header), status: status,
 		header: keptHeader(s.header, t.without), terms: t, tags: tagsOf(s.header),
 	}
 	for _, name := range o.names {
@@ -411,7 +444,9 @@ func (f *flight) pass(s *sink, status int, why string) {
 func (f *flight) trim() bool {
 	least := f.base + int64(len(f.body))
 	for rd := range f.readers {
-		least = min(least, rd.at)
+		if !rd.cut {
+			least = min(least, rd.at)
+		}
 	}
 	if least <= f.base {
 		return false
@@ -419,4 +454,60 @@ func (f *flight) trim() bool {
 	f.body = slices.Clone(f.body[least-f.base:]) // others may still be sending from the old one
 	f.base = least
 	return true
+}
+
+// wanted reports whether there are clients that are still to get the body. It is called with f.mu held.
+func (f *flight) wanted() bool {
+	for rd := range f.readers {
+		if !rd.cut {
+			return true
+		}
+	}
+	return false
+}
+
+// drain waits until little is left of a body that is too long to keep which somebody still has to get. It is called with f.mu held.
+func (f *flight) drain() {
+	for f.tooLong && len(f.body) >= window && f.wanted() && f.out.Context().Err() == nil {
+		if f.trim() {
+			continue
+		}
+		start := time.Now()
+		timer := time.AfterFunc(f.patience(), f.wake)
+		f.cond.Wait()
+		timer.Stop()
+		f.blame(time.Since(start))
+	}
+}
+
+// patience is how long nobody is to be cut off.
+func (f *flight) patience() time.Duration {
+	least := maxWait
+	for rd := range f.readers {
+		if !rd.cut {
+			least = min(least, maxWait-rd.held)
+		}
+	}
+	return max(least, time.Millisecond)
+}
+
+// blame adds the time that was waited to what slow clients have had, if others waited for them, and cuts off those that took too
+// little in it.
+func (f *flight) blame(waited time.Duration) {
+	end := f.base + int64(len(f.body))
+	slow := func(rd *reader) bool { return end-rd.at >= window }
+	others := false
+	for rd := range f.readers {
+		others = others || !rd.cut && !slow(rd)
+	}
+	for rd := range f.readers {
+		if rd.cut || !others || !slow(rd) {
+			continue
+		}
+		if rd.held += waited; rd.held < maxWait {
+			continue
+		}
+		rd.cut = rd.at-rd.from < pace
+		rd.held, rd.from = 0, rd.at
+	}
 }

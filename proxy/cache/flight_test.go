@@ -293,11 +293,13 @@ func TestABodyThatIsTooLongStreams(t *testing.T) {
 			})
 		}
 		all.Wait()
-		s.cache.mu.Lock()
-		flying, flights := s.cache.flying, len(s.cache.flights)
-		s.cache.mu.Unlock()
-		if stats := s.cache.Stats(); stats.Objects != 0 || flying != 0 || flights != 0 {
-			t.Errorf("left: %+v, %d bytes on their way in %d flights", stats, flying, flights)
+		eventually(t, "nothing is on its way", func() bool {
+			s.cache.mu.Lock()
+			defer s.cache.mu.Unlock()
+			return s.cache.flying.Load() == 0 && len(s.cache.all) == 0
+		})
+		if stats := s.cache.Stats(); stats.Objects != 0 || len(s.cache.flights) != 0 {
+			t.Errorf("left: %+v and %d flights", stats, len(s.cache.flights))
 		}
 	})
 }

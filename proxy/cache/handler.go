@@ -203,7 +203,10 @@ func (h *handler) follow(w http.ResponseWriter, q *request, f *flight, rd *reade
 	switch {
 	case !ok && q.r.Context().Err() != nil:
 		return step{answered: true}
-	case !ok, phase == phasePassing, phase == phasePassed:
+	case !ok:
+		h.cache.shut(f) // nor need others wait as long for it
+		return step{solo: true}
+	case phase == phasePassing, phase == phasePassed:
 		return step{solo: true}
 	case phase == phaseRetry:
 		return step{}
@@ -219,8 +222,11 @@ func (h *handler) follow(w http.ResponseWriter, q *request, f *flight, rd *reade
 
 // share answers with what a flight has got.
 func (h *handler) share(w http.ResponseWriter, q *request, f *flight, rd *reader, verdict string) step {
+	if len(q.r.Header["Range"]) > 0 { // which needs the whole of it, unless it is never kept
+		f.await(q.r.Context(), func(p phase) bool { return p != phaseStreaming || f.tooLong }, 0)
+	}
 	f.mu.Lock()
-	at, o := f.phase, f.object
+	at, o, tooLong := f.phase, f.object, f.tooLong
 	f.mu.Unlock()
 	if at == phaseStale {
 		h.send(w, q, f.stale, VerdictStale)
@@ -229,16 +235,11 @@ func (h *handler) share(w http.ResponseWriter, q *request, f *flight, rd *reader
 	if !o.answers(h.opts.Policy, q) {
 		return step{known: o.names}
 	}
-	if at == phaseStreaming && len(q.r.Header["Range"]) > 0 {
-		if at, _ = f.await(q.r.Context(), func(p phase) bool { return p != phaseStreaming }, 0); at == phaseDone {
-			o = f.object
-		}
-	}
-	switch at {
-	case phaseDone:
-		h.send(w, q, o, verdict)
-	case phaseFailed:
+	switch {
+	case at == phaseFailed:
 		h.deny(w, q, f)
+	case at == phaseDone && !tooLong:
+		h.send(w, q, o, verdict)
 	default:
 		h.stream(w, q, f, rd, o, verdict)
 	}
@@ -381,7 +382,7 @@ func (h *handler) around(w http.ResponseWriter, r *http.Request) {
 		}
 	}}
 	h.next.ServeHTTP(watch, r)
-	if !watch.wrote {
+	if !watch.wrote && r.Context().Err() == nil { // with nobody left there is no answer, and not one that says it succeeded
 		watch.WriteHeader(http.StatusOK)
 	}
 }
@@ -397,10 +398,10 @@ func (c *Cache) invalidate(p *policy, t target) {
 
 func (c *Cache) invalidateKey(key resourceKey) {
 	c.void(func(f *flight) bool { return f.q.key == key })
-	c.store.removeKey(key)
 	if c.disk != nil {
 		c.disk.removeKey(key)
 	}
+	c.store.removeKey(key)
 }
 
 // invalidateAt does so for an address that an answer names, if it is at the same place.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // A target is the address that an answer is for, as the gateway reads it.
@@ -21,6 +22,11 @@ func (t target) key() resourceKey {
 		b = append(b, s...)
 	}
 	return sha256.Sum256(b)
+}
+
+// clone returns a copy that keeps nothing else in memory: what a target is made of are parts of a request line, which may be long.
+func (t target) clone() target {
+	return target{strings.Clone(t.scheme), strings.Clone(t.host), strings.Clone(t.path), strings.Clone(t.query)}
 }
 
 // An object is an answer that is kept. What is not guarded never changes.

@@ -39,11 +39,11 @@ func (c *Cache) Purge(p Purge) (int, error) {
 	c.void(func(f *flight) bool {
 		return len(p.Tags) > 0 || match(f.q.target, nil) // whose tags are not known yet
 	})
-	n := c.store.removeIf(func(o *object) bool { return match(o.target, o.tags) })
+	n := 0
 	if c.disk != nil {
-		n = max(n, c.disk.removeIf(func(f *file) bool { return match(f.about.target, f.about.tags) })) // most are in both
+		n = c.disk.removeIf(func(f *file) bool { return match(f.about.target, f.about.tags) })
 	}
-	return n, nil
+	return max(n, c.store.removeIf(func(o *object) bool { return match(o.target, o.tags) })), nil // most are in both
 }
 
 // matcher returns what tells whether an answer is one of those that p names.
@@ -74,8 +74,16 @@ func (p Purge) matcher() (func(t target, tags []string) bool, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	wanted := make(map[string]bool, len(p.Tags))
+	for _, tag := range p.Tags {
+		wanted[tag] = true
+	}
+	at := make(map[string][]address, len(exact)) // by path and query: there may be thousands
+	for _, one := range exact {
+		at[one.rest] = append(at[one.rest], one)
+	}
 	return func(t target, tags []string) bool {
-		if p.All || slices.ContainsFunc(p.Tags, func(tag string) bool { return slices.Contains(tags, tag) }) ||
+		if p.All || slices.ContainsFunc(tags, func(tag string) bool { return wanted[tag] }) ||
 			slices.ContainsFunc(hosts, func(at address) bool { return at.at(t.host) }) {
 			return true
 		}
@@ -83,7 +91,7 @@ func (p Purge) matcher() (func(t target, tags []string) bool, error) {
 			return false
 		}
 		rest := plainAddress(t.path, t.query)
-		return slices.ContainsFunc(exact, func(at address) bool { return at.rest == rest && at.at(t.host) }) ||
+		return slices.ContainsFunc(at[rest], func(at address) bool { return at.at(t.host) }) ||
 			slices.ContainsFunc(prefixes, func(at address) bool { return strings.HasPrefix(rest, at.rest) && at.at(t.host) })
 	}, nil
 }

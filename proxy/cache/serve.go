@@ -189,7 +189,11 @@ func (f *flight) next(r *http.Request, rd *reader, flushed int64) (part []byte, 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
+		if rd.cut {
+			return nil, 0, phaseFailed
+		}
 		part = f.body[rd.at-f.base:]
+		part = part[:min(len(part), window)] // so that it shows how far a slow client is
 		if len(part) > 0 || f.phase != phaseStreaming || f.flushed > flushed && rd.at >= f.flushed || ctx.Err() != nil {
 			break
 		}

@@ -102,10 +102,12 @@ func (s *store) variants(key resourceKey) []*object {
 	return s.resources[key]
 }
 
-// use counts a use of an object, whose body stays counted until done is called.
+// use counts a use of an object, whose body stays counted until done is called: also of one that is not kept any more, or never was.
 func (s *store) use(o *object) {
 	s.mu.Lock()
-	o.readers++
+	if o.readers++; o.readers == 1 && o.in == nil {
+		s.pinned += o.size
+	}
 	if o.uses < maxUses {
 		o.uses++
 	}
@@ -239,18 +241,21 @@ func (s *store) removeKey(key resourceKey) int {
 	return len(list)
 }
 
-// removeIf takes out the objects that match and returns how many.
+// removeIf takes out the objects that match and returns how many. Those that come while it works may stay. Nobody waits while it
+// matches, which may take long.
 func (s *store) removeIf(match func(o *object) bool) (n int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	all := make([]*object, 0, s.small.len+s.main.len)
 	for _, q := range [...]*queue{&s.small, &s.main} {
-		for o := q.root.next; o != &q.root; {
-			next := o.next
-			if match(o) {
-				s.removeLocked(o)
-				n++
-			}
-			o = next
+		for o := q.root.next; o != &q.root; o = o.next {
+			all = append(all, o)
+		}
+	}
+	s.mu.Unlock()
+	for _, o := range all {
+		if match(o) {
+			s.remove(o)
+			n++
 		}
 	}
 	return n

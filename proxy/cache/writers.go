@@ -86,11 +86,7 @@ func (s *sink) Write(p []byte) (int, error) {
 	f := s.f
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.tooLong && len(f.body) >= window && len(f.readers) > 0 && f.out.Context().Err() == nil {
-		if !f.trim() {
-			f.cond.Wait()
-		}
-	}
+	f.drain()
 	if len(f.readers) == 0 && f.leader == nil && f.tooLong || f.out.Context().Err() != nil {
 		return 0, errAbandoned
 	}

@@ -32,7 +32,11 @@ func (a *assembler) cached(rt *configs.Route, handler http.Handler) (http.Handle
 	if err != nil {
 		return nil, err
 	}
-	return store.Handler(*rt.Cache, cache.Options{
+	cfg := *rt.Cache
+	if a.cfg.Origins[rt.To].Fallback != "" { // a navigation gets the page where everybody else gets a 404: see proxy.Navigates
+		cfg.Key.Headers = append(slices.Clip(cfg.Key.Headers), "Accept", "Sec-Fetch-Mode", "X-Requested-With")
+	}
+	return store.Handler(cfg, cache.Options{
 		Policy: a.cachePolicy(rt), Deny: proxy.Deny, Identified: identified, Scheme: clientScheme,
 		Detach: detached, Fetched: proxy.Fetched, Observe: a.observer.cache,
 	}, handler), nil

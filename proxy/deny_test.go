@@ -54,6 +54,7 @@ func TestDenyAnswersGRPCInItsOwnWay(t *testing.T) {
 		{"gRPC-Web", "POST", "application/grpc-web+proto", 2, richError{403}, ""},
 		{"HTTP/1.1", "POST", "application/grpc", 1, richError{403}, ""},
 		{"a GET", "GET", "application/grpc", 2, richError{403}, ""},
+		{"the media type alone", "POST", "application/grpc", 2, richError{403}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +62,9 @@ func TestDenyAnswersGRPCInItsOwnWay(t *testing.T) {
 			gw := newGateway(t, Options{Observe: func(e *Event) { event = e }}, Route{Name: "app", Handler: denier(tt.err)})
 			r := httptest.NewRequestWithContext(t.Context(), tt.method, "/a.B/C", nil)
 			r.Header.Set("Content-Type", tt.media)
+			if tt.name != "the media type alone" {
+				r.Header.Set("Te", "trailers")
+			}
 			r.ProtoMajor, r.ProtoMinor = tt.proto, 0
 			if tt.proto == 1 {
 				r.ProtoMinor = 1

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,10 +20,10 @@ const (
 	grpcUnauthenticated   = 16
 )
 
-// speaksGRPC reports whether the client understands a refusal as gRPC has them alone. There is no gRPC in HTTP/1.1, and
-// gRPC-Web is another protocol.
+// speaksGRPC reports whether the client understands a refusal as gRPC has them alone. There is no gRPC in HTTP/1.1, gRPC-Web
+// is another protocol, and every call says "te: trailers" (PROTOCOL-HTTP2.md), which who only borrows the media type leaves out.
 func speaksGRPC(r *http.Request) bool {
-	if r.ProtoMajor < 2 || r.Method != http.MethodPost || len(r.Header["Content-Type"]) != 1 {
+	if r.ProtoMajor < 2 || r.Method != http.MethodPost || len(r.Header["Content-Type"]) != 1 || !slices.Equal(r.Header["Te"], []string{"trailers"}) {
 		return false
 	}
 	media, _, _ := strings.Cut(r.Header["Content-Type"][0], ";")

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -70,13 +71,19 @@ func NewPatterns() *Patterns { return &Patterns{known: map[string]weak.Pointer[r
 
 func (p *Patterns) take(key string, compile func() (*rx.Pattern, error)) (*rx.Pattern, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known := p.known[key].Value(); known != nil {
+	known := p.known[key].Value()
+	p.mu.Unlock()
+	if known != nil {
 		return known, nil
 	}
 	compiled, err := compile()
 	if err != nil {
 		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known := p.known[key].Value(); known != nil { // somebody else's, meanwhile
+		return known, nil
 	}
 	if len(p.known) > 2*p.swept {
 		maps.DeleteFunc(p.known, func(_ string, w weak.Pointer[rx.Pattern]) bool { return w.Value() == nil })
@@ -265,16 +272,22 @@ func (b *builder) unions() error {
 		all[at].exprs = merge(all[at].exprs, u.exprs)
 		all[at].users = append(all[at].users, u)
 	}
-	for _, s := range all {
-		patterns, err := b.unite(s.exprs)
-		if err != nil {
-			return err
-		}
-		for _, u := range s.users {
-			u.patterns, u.exprs = patterns, nil
-		}
+	// They are most of what a start takes, so on as many processors as there are.
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() {
+			var patterns []*rx.Pattern
+			if patterns, errs[i] = b.unite(s.exprs); errs[i] != nil {
+				return
+			}
+			for _, u := range s.users {
+				u.patterns, u.exprs = patterns, nil
+			}
+		})
 	}
-	return nil
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func merge(x, y []string) []string {

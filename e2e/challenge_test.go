@@ -116,15 +116,18 @@ func TestChallengePage(t *testing.T) {
 	w.assertNoComplaints()
 }
 
-// arrives waits until the window has gone on to a page with this heading. The page itself
-// tells, and one that goes away before it has told is asked no more: the one that comes after it is.
+// arrives waits until the window has gone on to a page with this heading. The page itself tells. One that goes away before
+// it has told may never answer, so it is asked for a while only, and then the one that has come after it.
 func (w *window) arrives(heading string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx, browserTimeout)
 	defer cancel()
 	there := fmt.Sprintf(`document.readyState === "complete" && document.querySelector("h1")?.innerText === %q`, heading)
 	for {
-		if _, err := chromedp.Run(ctx, chromedp.Poll[bool](there)); err == nil {
+		asked, enough := context.WithTimeout(ctx, browserTimeout/20)
+		_, err := chromedp.Run(asked, chromedp.Poll[bool](there))
+		enough()
+		if err == nil {
 			return
 		}
 		if ctx.Err() != nil {

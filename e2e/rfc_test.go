@@ -341,17 +341,15 @@ func (s *site) wholeAnswer(raw string, h2 bool) wholeAnswer {
 		return wholeAnswer{answer: a, whole: a.ended}
 	}
 	conn := dialTLS(s.t, s.addr, s.host, "http/1.1")
-	go func() {
-		_, _ = io.WriteString(conn, raw)
-		_ = conn.CloseWrite() // of one that persists, this is the end
-	}()
-	all, _ := io.ReadAll(conn)
-	a := wholeAnswer{raw: string(all)}
+	go func() { _, _ = io.WriteString(conn, raw) }()
+	var a wholeAnswer
+	var all strings.Builder
 	method, _, _ := strings.Cut(strings.TrimLeft(raw, "\r\n"), " ")
-	r := bufio.NewReader(strings.NewReader(a.raw))
+	r := bufio.NewReader(io.TeeReader(conn, &all))
 	for {
 		resp, err := http.ReadResponse(r, &http.Request{Method: method})
 		if err != nil {
+			a.raw = all.String()
 			return a
 		}
 		if resp.StatusCode >= 100 && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
@@ -359,8 +357,10 @@ func (s *site) wholeAnswer(raw string, h2 bool) wholeAnswer {
 		}
 		body, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
+		_ = conn.CloseWrite() // of a connection that persists, this is the end; before the answer it would be a client that leaves
 		// What follows would be the answer to something that nobody asked.
 		_, rest := r.Peek(1)
+		a.raw = all.String()
 		a.status, a.header, a.body, a.whole = resp.StatusCode, resp.Header, string(body), err == nil && rest == io.EOF
 		return a
 	}

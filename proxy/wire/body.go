@@ -52,8 +52,10 @@ func (b *body) readLocked(p []byte) (int, error) {
 	n, err := b.x.c.readBody(p)
 	if err == io.EOF { //nolint:errorlint // readBody's own
 		b.finish()
-	} else if err != nil {
-		b.x.life.end() // as net/http does it: nothing more can come from this client
+	} else if v, refused := err.(*Error); err != nil && (!refused || v == errTruncated) { //nolint:errorlint // readBody's own
+		// As net/http does it: nothing more can come from this client. One that broke the rules waits for its 400, which
+		// whoever forwards the body must come to tell before anything looks as if nobody were there.
+		b.x.life.end()
 	}
 	if !errors.Is(err, os.ErrDeadlineExceeded) { // of the handler's own
 		b.err = err

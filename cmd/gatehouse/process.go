@@ -360,27 +360,24 @@ func (p *process) notes() []string {
 }
 
 // pools are the upstreams of the current generation.
-func (p *process) pools() (all []*upstream.Pool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.current == nil {
-		return nil
-	}
-	for _, pool := range p.current.parts.pools {
-		all = append(all, pool.value)
-	}
-	return all
-}
+func (p *process) pools() []*upstream.Pool { return onShelf(p.parts().pools) }
 
 // caches are the caches of the current generation: one, or none.
-func (p *process) caches() (all []*cache.Cache) {
+func (p *process) caches() []*cache.Cache { return onShelf(p.parts().caches) }
+
+// parts are those of the current generation.
+func (p *process) parts() parts {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.current == nil {
-		return nil
+		return parts{}
 	}
-	for _, c := range p.current.parts.caches {
-		all = append(all, c.value)
+	return *p.current.parts
+}
+
+func onShelf[T any](s shelf[T]) (all []T) {
+	for _, one := range s {
+		all = append(all, one.value)
 	}
 	return all
 }

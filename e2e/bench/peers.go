@@ -23,10 +23,11 @@ type peer struct {
 }
 
 // peers have as many workers as the machine has processors, the cipher that Gatehouse takes, and no access log.
-var peers = []peer{
-	{
-		name: "HAProxy", command: "haproxy", args: []string{"-f", "haproxy.cfg"},
-		files: map[string]string{"haproxy.cfg": `
+func peers() []peer {
+	return []peer{
+		{
+			name: "HAProxy", command: "haproxy", args: []string{"-f", "haproxy.cfg"},
+			files: map[string]string{"haproxy.cfg": `
 global
   ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
   ssl-default-bind-options ssl-min-ver TLSv1.3
@@ -43,10 +44,10 @@ frontend f
 backend b
   server u UPSTREAM
 `},
-	},
-	{
-		name: "Caddy", command: "caddy", args: []string{"run", "--config", "Caddyfile", "--adapter", "caddyfile"},
-		files: map[string]string{"Caddyfile": `
+		},
+		{
+			name: "Caddy", command: "caddy", args: []string{"run", "--config", "Caddyfile", "--adapter", "caddyfile"},
+			files: map[string]string{"Caddyfile": `
 {
   admin off
   auto_https off
@@ -66,10 +67,10 @@ https://localhost:PORT {
   }
 }
 `},
-	},
-	{
-		name: "Apache", command: "apache2",
-		files: map[string]string{"apache.conf": `
+		},
+		{
+			name: "Apache", command: "apache2",
+			files: map[string]string{"apache.conf": `
 ServerName localhost
 PidFile apache.pid
 DefaultRuntimeDir .
@@ -96,7 +97,8 @@ SSLSessionCache shmcb:ssl(512000)
   ProxyPass / http://UPSTREAM/ keepalive=On
 </VirtualHost>
 `},
-	},
+		},
+	}
 }
 
 // startPeers starts those that are installed, and says which are not.
@@ -105,7 +107,7 @@ func (f *field) startPeers(ctx context.Context) ([]contender, error) {
 		return nil, err
 	}
 	var all []contender
-	for _, p := range peers {
+	for _, p := range peers() {
 		if _, err := exec.LookPath(p.command); err != nil {
 			fmt.Printf("%s is left out: it needs the Debian package %s\n", p.name, p.command)
 			continue

@@ -171,7 +171,7 @@ func TestCertificatesThatAreTaken(t *testing.T) {
 		"more than headers hold, not judged": {Config{Mode: ModePassthrough}, []*party{issue(t, root, "c", false, func(c *x509.Certificate) { c.DNSNames = []string{strings.Repeat("a", maxChain)} })}, 0, ReasonSize},
 		"anything, not judged":               {Config{Mode: ModePassthrough}, []*party{issue(t, nil, "c", false, nil)}, 0, ""},
 		"none, not judged":                   {Config{Mode: ModePassthrough}, nil, 0, ""},
-		"none":                               {Config{CA: []string{ca}}, nil, 0, errAbsent.Error()},
+		"none":                               {Config{CA: []string{ca}}, nil, 0, new(Misdirected).Error()},
 	} {
 		p := policy(t, c.cfg)
 		var chain []*x509.Certificate

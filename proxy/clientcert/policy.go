@@ -140,7 +140,7 @@ func (p *Policy) configure(base *tls.Config) *tls.Config {
 func (p *Policy) check(chain []*x509.Certificate, now time.Time) (*Certificate, error) {
 	if len(chain) == 0 {
 		if p.verifies() {
-			return nil, errAbsent
+			return nil, &Misdirected{}
 		}
 		return nil, nil
 	}

@@ -46,9 +46,6 @@ func (*Misdirected) Error() string {
 // HTTPStatus is 421.
 func (*Misdirected) HTTPStatus() int { return http.StatusMisdirectedRequest }
 
-// errAbsent is a connection without a certificate where one is required.
-var errAbsent = &Misdirected{}
-
 // A NameError is a good certificate that is none of those that a route lets in.
 type NameError struct{}
 

@@ -62,7 +62,7 @@ func (s *Set) Check(conn *tls.ConnectionState, host string, now time.Time) (*Cer
 	case p == nil:
 		return nil, nil
 	case conn == nil && p.verifies():
-		return nil, errAbsent
+		return nil, &Misdirected{}
 	case conn == nil:
 		return nil, nil
 	}

@@ -77,11 +77,10 @@ func grpcCode(err error, status int) int {
 
 // grpcMessage encodes a status message (PROTOCOL-HTTP2.md, Percent-Encoded).
 func grpcMessage(s string) string {
-	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '%' {
-			b.Write([]byte{'%', digits[c>>4], digits[c&0xf]})
+			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
 		} else {
 			b.WriteByte(c)
 		}

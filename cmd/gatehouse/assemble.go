@@ -648,7 +648,9 @@ func (a *assembler) fromUpstream(in *http.Request, h http.Header) {
 	if len(changes.Dropped) > 0 {
 		proxy.EventFrom(in.Context()).Note("cookie", "dropped")
 	}
-	a.deleted(in, changes.Expired)
+	if a.sessions != nil {
+		a.deleted(in, changes.Expired)
+	}
 }
 
 func limitVerdict(d ratelimit.Decision) string {

@@ -230,7 +230,6 @@ func statusClass(status int) string {
 	}
 }
 
-// eventAttrs is the record of one request. Fields that say nothing are left out.
 // deniedStatus is the status that a refusal has, which gRPC says in a code of its own and answers with 200.
 func deniedStatus(e *proxy.Event) int {
 	if e.GRPC != "" {
@@ -239,6 +238,7 @@ func deniedStatus(e *proxy.Event) int {
 	return e.Status
 }
 
+// eventAttrs is the record of one request. Fields that say nothing are left out.
 func eventAttrs(e *proxy.Event) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 32)
 	text := func(key, value string) {

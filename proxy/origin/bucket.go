@@ -48,7 +48,7 @@ type Bucket struct {
 // A Fetch is what one request had of its bucket.
 type Fetch struct {
 	Address   string
-	FirstByte time.Duration // from the start to the head of the last answer
+	FirstByte time.Duration // of the last attempt, signing included
 	Attempts  int           // requests to the bucket
 }
 

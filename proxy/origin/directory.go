@@ -15,7 +15,7 @@ import (
 	"syscall"
 )
 
-// Options are the surroundings of a handler. Deny is required, and Navigates for a Directory.
+// Options are the surroundings of a handler. Deny is required, and Navigates for a Directory or a Bucket.
 type Options struct {
 	// Deny answers a request with the status and sentence of an error.
 	Deny func(w http.ResponseWriter, r *http.Request, err error)

@@ -61,6 +61,11 @@ func (p Purge) matcher() (func(t target, tags []string) bool, error) {
 	}
 	add(p.URLs, &exact)
 	add(p.Prefixes, &prefixes)
+	for i, text := range p.Prefixes {
+		if strings.HasSuffix(text, "?") { // an address loses it, a beginning may end there
+			prefixes[i].rest = strings.TrimSuffix(prefixes[i].rest, "?") + "?"
+		}
+	}
 	var hosts []address
 	for _, host := range p.Hosts {
 		if strings.ContainsAny(host, "/?#@ *") || host == "" {
